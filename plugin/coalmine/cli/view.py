@@ -1,0 +1,271 @@
+"""The API's JSON as words, tables and a panel. Nothing here asks anybody: given JSON, it paints.
+
+A key that a gateway does not send reads as null, so that an older or newer gateway still shows.
+Texts are never read as rich's markup: people type reasons, and `[rollback]` is one.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+from rich import box
+from rich.console import Console, ConsoleOptions, Group, RenderableType, RenderResult
+from rich.panel import Panel
+from rich.table import Table
+from rich.text import Text
+
+from coalmine.cli.client import Json
+from coalmine.cli.figures import (
+    NONE,
+    age,
+    count,
+    duration,
+    measured,
+    millis,
+    moment,
+    number,
+    percent,
+    share,
+    stamp,
+)
+from coalmine.cli.text import one_line
+from coalmine.cli.words import word
+
+PHASES = {
+    "idle": "green",
+    "canary": "cyan",
+    "baking": "blue",
+    "paused": "yellow",
+    "rolling_back": "bold red",
+    "rolled_back": "red",
+}
+STATUSES = {"ok": "green", "breach": "bold red", "no_data": "yellow"}
+DECISIONS = {"promote": "green", "hold": "", "pause": "yellow", "rollback": "bold red"}
+
+TOO_MANY_UNRECOGNISED = 0.2
+"""Share of unrecognised conversations above which the status warns."""
+
+SILENT = 2.0
+"""Seconds behind the worker seen last, after which one is taken for silent."""
+
+
+def status(found: Json, now: float) -> RenderableType:
+    """Return the picture for an answer: one service at length, several as a list.
+
+    Args:
+        found: a service, or ``{"services": […]}``.
+        now: unix time, for ages.
+    """
+    services = found.get("services", [found])
+    if not services:
+        return Text("no services: without a policy file Coalmine observes and routes nothing")
+    return one(services[0], now) if len(services) == 1 else several(services, now)
+
+
+def several(services: list[Json], now: float) -> RenderableType:
+    """Return a line for each service."""
+    table = _table("service", "phase", "for", "weight", "step", "stable", "candidate", "verdict")
+    for service in services:
+        decision = word(_part(service, "verdict"), "decision")
+        table.add_row(
+            Text(word(service, "service"), style="bold"),
+            _phase(service),
+            age(service.get("since"), now),
+            percent(service.get("weight")),
+            _step(service),
+            word(service, "stable"),
+            word(service, "candidate"),
+            Text(decision, style=DECISIONS.get(decision, "")),
+        )
+    return Group(table, *(line for service in services for line in _warnings(service)))
+
+
+def one(service: Json, now: float) -> RenderableType:
+    """Return a service at length."""
+    # The worst first: a terminal that is too small cuts off below.
+    parts: list[RenderableType] = [_head(service, now), *_warnings(service), _arms(service)]
+    guardrails = _part(service, "verdict").get("guardrails")
+    if guardrails:
+        parts += ["", _guardrails(guardrails)]
+    if service.get("workers"):
+        parts += ["", _workers(service)]
+    return Group(*parts)
+
+
+def history(entries: list[Json]) -> RenderableType:
+    """Return the log as a table, the newest last."""
+    if not entries:
+        return Text("no changes yet")
+    table = _table("at (UTC)", "who", "action", "before", "after", "reason")
+    for entry in newest_last(entries):
+        before, after = (_state(entry.get(key)) for key in ("before", "after"))
+        table.add_row(
+            stamp(entry.get("at")), word(entry, "who"), Text(word(entry, "action"), style="bold"),
+            before, after, word(entry, "reason"),
+        )
+    return table
+
+
+def newest_last(entries: list[Json]) -> list[Json]:
+    """Return log entries by their moment; what has none stays in front."""
+    def when(entry: Json) -> float:
+        at = moment(entry.get("at"))
+        return at.timestamp() if at else 0.0
+
+    return sorted(entries, key=when)
+
+
+class Bar:
+    """The weight as a bar that also reads without colour and without Unicode."""
+
+    def __init__(self, weight: float, width: int = 40) -> None:
+        self._weight, self._width = weight, width
+
+    def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
+        full, empty = ("#", ".") if options.ascii_only else ("█", "░")
+        width = max(1, min(self._width, options.max_width - 8))
+        part = max(0.0, min(1.0, self._weight / 100))
+        cells = round(part * width)
+        if 0 < part < 1:  # 0.1 % is not nothing, and 98 % is not all
+            cells = max(1, min(width - 1, cells))
+        yield Text.assemble(
+            (full * cells, "cyan"), (empty * (width - cells), "dim"), f" {percent(self._weight)}"
+        )
+
+
+def _part(found: Json, key: str) -> Json:
+    value = found.get(key)
+    return value if isinstance(value, dict) else {}
+
+
+def _table(*columns: str) -> Table:
+    table = Table(box=box.SIMPLE_HEAD, show_edge=False, pad_edge=False)
+    for column in columns:
+        table.add_column(column, overflow="fold")
+    return table
+
+
+def _phase(service: Json) -> Text:
+    phase = word(service, "phase")
+    return Text(phase, style=PHASES.get(phase, ""))
+
+
+def _step(service: Json) -> str:
+    if service.get("step") is None:
+        return NONE
+    return f"{word(service, 'step')} of {word(service, 'steps')}"
+
+
+def _head(service: Json, now: float) -> RenderableType:
+    verdict = _part(service, "verdict")
+    decision = word(verdict, "decision")
+    where = Text.assemble(_phase(service), f" for {age(service.get('since'), now)}")
+    if service.get("step") is not None:
+        where.append(f", step {_step(service)}")
+    if service.get("waiting"):
+        where.append(f", waiting for {word(service, 'waiting')}", style="bold yellow")
+    lines: list[RenderableType] = [where]
+    weight = number(service.get("weight"))
+    if weight is not None and service.get("candidate"):
+        lines.append(Bar(weight))
+    facts = [f"stable {word(service, 'stable')}"]
+    facts += [
+        f"{key} {word(service, key)}" for key in ("candidate", "rollout", "epoch")
+        if service.get(key) is not None
+    ]
+    lines.append(Text(" · ".join(facts)))
+    if service.get("reason"):
+        lines.append(Text(f"reason: {word(service, 'reason')}"))
+    if verdict:
+        words = Text.assemble("verdict: ", (decision, DECISIONS.get(decision, "")))
+        lines.append(words.append(f": {word(verdict, 'reason')}"))
+    title = Text(word(service, "service"), style="bold")
+    border = PHASES.get(word(service, "phase"), "")
+    return Panel(Group(*lines), title=title, title_align="left", border_style=border)
+
+
+ARM_ROWS: tuple[tuple[str, Any], ...] = (
+    ("release, slot", lambda arm: f"{word(arm, 'release')}, {word(arm, 'slot')}"),
+    ("conversations", lambda arm: count(arm.get("conversations"))),
+    ("attempts", lambda arm: count(arm.get("attempts"))),
+    ("failures", lambda arm: share(arm.get("failures"), arm.get("attempts"))),
+    ("in flight", lambda arm: count(arm.get("in_flight"))),
+    ("TTFT p50/p95/p99, ms", lambda arm: " / ".join(
+        millis(arm.get(key)) for key in ("ttft_p50", "ttft_p95", "ttft_p99")
+    )),
+)
+"""A row of the arms' table: its name, and an arm's JSON → what stands there."""
+
+
+def _arms(service: Json) -> Table:
+    arms = _part(service, "arms")
+    shown = [name for name in ("stable", "candidate") if _part(arms, name)]
+    table = _table("", *shown)
+    for column in table.columns[1:]:
+        column.justify = "right"
+    for name, cell in ARM_ROWS:
+        table.add_row(name, *(cell(arms[arm]) for arm in shown))
+    return table
+
+
+def _guardrails(guardrails: list[Json]) -> Table:
+    table = _table("guardrail", "metric", "status", "candidate", "stable", "against")
+    for found in guardrails:
+        state = word(found, "status")
+        table.add_row(
+            word(found, "name"),
+            word(found, "metric"),
+            Text(state, style=STATUSES.get(state, "")),
+            measured(found.get("metric"), found.get("candidate")),
+            measured(found.get("metric"), found.get("stable")),
+            word(found, "against"),
+        )
+    return table
+
+
+def _workers(service: Json) -> Table:
+    table = _table("worker", "gateway", "epoch", "seen", "")
+    workers = service["workers"]
+    moments = [at.timestamp() for worker in workers if (at := moment(worker.get("seen")))]
+    # Against the newest of them, not our clock: a laptop's may be wrong, theirs agree.
+    newest = max(moments, default=0.0)
+    for worker in workers:
+        at = moment(worker.get("seen"))
+        ago = newest - at.timestamp() if at else None
+        marks = []
+        if (number(worker.get("epoch")) or 0) < (number(service.get("epoch")) or 0):
+            marks.append("behind")
+        if ago is None or ago > SILENT:
+            marks.append("silent")
+        table.add_row(
+            word(worker, "id"),
+            word(worker, "gateway"),
+            word(worker, "epoch"),
+            NONE if ago is None else "now" if ago <= SILENT else f"{duration(ago)} before the rest",
+            Text(", ".join(marks), style="bold yellow"),
+        )
+    return table
+
+
+def _warnings(service: Json) -> Iterator[Text]:
+    unknown = number(service.get("unrecognised"))
+    if unknown is not None and unknown > TOO_MANY_UNRECOGNISED:
+        yield Text(
+            f"warning: {unknown * 100:.0f} % of {word(service, 'service')}'s conversations of the "
+            "last hour could not be recognised: they stay on stable and are no evidence; let the "
+            "clients send a conversation id in a header",
+            style="yellow",
+        )
+
+
+def _state(value: Any) -> str:
+    """Return a state before or after a change, which the log keeps as a word or as fields."""
+    if isinstance(value, dict):
+        told = [word(value, "phase")] if value.get("phase") else []
+        if value.get("weight") is not None:
+            told.append(percent(value["weight"]))
+        if value.get("stable"):
+            told.append(f"on {word(value, 'stable')}")
+        return " ".join(told) or one_line(value)
+    return NONE if value is None else one_line(value)

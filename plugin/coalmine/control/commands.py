@@ -1,0 +1,261 @@
+"""The commands: what people and alerts may ask for, done on the shared state by compare-and-set."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Awaitable, Callable, Iterable
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+from coalmine.control.controller import published_name
+from coalmine.control.log_entry import entry_of
+from coalmine.release import CoalmineError, Slot
+from coalmine.rollout import events as ev
+from coalmine.rollout.policy import Policy
+from coalmine.rollout.service import Service
+from coalmine.rollout.transitions import apply
+from coalmine.routing import ROLLOUT_RUNS, Phase
+from coalmine.state import Entry, State, StateUnreachable
+
+log = logging.getLogger("coalmine.commands")
+
+TRIES = 5
+"""Compare-and-sets that a command may lose before it gives up; each loss means another's change."""
+
+
+class NotFound(CoalmineError):
+    """A service or a release that nobody knows."""
+
+    code = "not_found"
+
+
+class Conflict(CoalmineError):
+    """Somebody else was there first, or what was asked does not fit what is."""
+
+    code = "conflict"
+
+
+@dataclass(frozen=True, slots=True)
+class Probe:
+    """One deployment's answer to a real, tiny completion.
+
+    Attributes:
+        deployment: LiteLLM's id of it.
+        error: why it failed, None when it answered.
+    """
+
+    deployment: str
+    error: str | None = None
+
+
+class Applied(Protocol):
+    """What this worker applies; the follower."""
+
+    @property
+    def state(self) -> State | None:
+        """The shared state."""
+
+    def service(self, name: str) -> Service | None:
+        """A service as this worker applies it."""
+
+    def apply_first(self, service: Service, entry: Entry) -> None:
+        """Apply a rollback here before it is written."""
+
+    def written(self, name: str) -> None:
+        """It has been written."""
+
+    def refresh(self) -> None:
+        """Read the state now."""
+
+
+@dataclass(frozen=True, slots=True)
+class Done:
+    """What a command led to."""
+
+    service: Service
+    changed: bool
+    note: str = ""
+
+
+class Commands:
+    """The commands, all synchronous but :meth:`check_start` and :meth:`check_back`.
+
+    Args:
+        applied: the follower of this worker.
+        policy: returns the policy in force.
+        probe: asks every deployment of a slot for a real completion.
+        count: adds to a counter (metric, labels …).
+        wall: unix seconds.
+    """
+
+    def __init__(
+        self,
+        applied: Applied,
+        *,
+        policy: Callable[[], Policy | None],
+        probe: Callable[[str, Slot], Awaitable[list[Probe]]],
+        count: Callable[..., None],
+        wall: Callable[[], float],
+    ) -> None:
+        self._applied = applied
+        self._policy = policy
+        self._probe = probe
+        self._count = count
+        self._wall = wall
+
+    # asking first ------------------------------------------------------------------------------
+
+    async def check_start(self, name: str, release: str) -> None:
+        """Refuse a start whose slots do not answer a real completion."""
+        service = self.known(name)
+        candidate = service.releases.get(release)
+        stable = service.releases.get(service.stable)
+        if candidate is None or stable is None or candidate.slot is stable.slot:
+            return  # the transition refuses it with a better reason
+        failed = [p for p in await self._slot(name, release, candidate.slot) if p.error]
+        if failed:
+            raise Conflict(
+                f"{release} does not answer in slot {candidate.slot.value}: "
+                + "; ".join(f"{p.deployment}: {p.error}" for p in failed),
+                "start its engine and try again",
+            )
+        answers = await self._slot(name, service.stable, stable.slot)
+        if all(p.error for p in answers):
+            raise Conflict(
+                f"stable {service.stable} does not answer in slot {stable.slot.value}: "
+                + "; ".join(f"{p.deployment}: {p.error}" for p in answers),
+                "a rollout without a warm way back does not start",
+            )
+
+    async def check_back(self, name: str, to: str | None) -> None:
+        """Refuse to leave an idle service's release for one that does not answer."""
+        service = self.known(name)
+        target = to or service.previous
+        if service.phase is not Phase.IDLE or target is None or target == service.stable:
+            return
+        record = service.releases.get(target)
+        if record is None:
+            return
+        failed = [p for p in await self._slot(name, target, record.slot) if p.error]
+        if failed:
+            raise Conflict(
+                f"{target} does not answer in slot {record.slot.value}: "
+                + "; ".join(f"{p.deployment}: {p.error}" for p in failed),
+                "its slot is not warm any more; stage it and start a rollout",
+            )
+
+    async def _slot(self, name: str, release: str, slot: Slot) -> list[Probe]:
+        answers = await self._probe(name, slot)
+        if not answers:
+            raise Conflict(
+                f"slot {slot.value} of {name}, where {release} should run, has no deployment",
+                f"add one to LiteLLM's model_list with model_info: "
+                f"{{service: {name}, slot: {slot.value}}}",
+            )
+        return answers
+
+    # commands ----------------------------------------------------------------------------------
+
+    def start(self, name: str, release: str, who: str, reason: str, epoch: int | None) -> Done:
+        """Begin a rollout."""
+        policy = self._policy()
+        rules = policy.services.get(name) if policy else None
+        if rules is None:
+            raise NotFound(f"service {name!r} is not in the policy", self._names())
+        published = self._state().published(published_name(name)) or {}
+        baseline = published.get("baseline") or {}
+        event = ev.Start(at=self._wall(), who=who, reason=reason, release=release, policy=rules,
+                         baseline=baseline)
+        return self._change(name, event, epoch)
+
+    def pause(self, name: str, who: str, reason: str, epoch: int | None, *,
+              by: str = "person", timebox: float | None = None) -> Done:
+        """Pause a rollout."""
+        event = ev.Halt(at=self._wall(), who=who, reason=reason, by=by,  # type: ignore[arg-type]
+                        timebox=timebox)
+        return self._change(name, event, epoch)
+
+    def resume(self, name: str, who: str, reason: str, epoch: int | None) -> Done:
+        """Resume a paused rollout."""
+        return self._change(name, ev.Resume(at=self._wall(), who=who, reason=reason), epoch)
+
+    def promote(self, name: str, who: str, reason: str, epoch: int | None, *,
+                full: bool = False) -> Done:
+        """Go to the next step, the bake, or its end."""
+        event = ev.Promote(at=self._wall(), who=who, reason=reason, full=full)
+        return self._change(name, event, epoch)
+
+    def register(self, name: str, release: str, slot: Slot, digest: str | None, who: str) -> Done:
+        """Say that `release` now runs in `slot`."""
+        event = ev.Register(at=self._wall(), who=who, release=release, slot=slot, digest=digest,
+                            reason=f"{release} registered in slot {slot.value}")
+        return self._change(name, event, None)
+
+    def rollback(self, name: str, who: str, reason: str, to: str | None = None,
+                 trigger: str = "manual") -> Done:
+        """Go back to stable: applied here first, then written; never conditioned on an epoch."""
+        service = self.known(name)
+        event = ev.RollBack(at=self._wall(), who=who, reason=reason, trigger=trigger, to=to)
+        if service.phase in ROLLOUT_RUNS:
+            after = apply(service, event)
+            self._applied.apply_first(after, entry_of(service, after, event))
+        try:
+            done = self._change(name, event, None)
+        except StateUnreachable:
+            here = self._applied.service(name)
+            if here is None or service.phase not in ROLLOUT_RUNS:
+                raise
+            log.warning("%s: rolled back here; it is written when the state is back", name)
+            done = Done(here, True, "applied by this worker; the state is out of reach, the other "
+                                    "workers follow when it is back")
+        else:
+            self._applied.written(name)
+        if done.changed:
+            self._count("coalmine_rollbacks_total", name, trigger)
+        return done
+
+    # --------------------------------------------------------------------------------------------
+
+    def known(self, name: str) -> Service:
+        """Return a service as this worker applies it.
+
+        Raises:
+            NotFound: when nobody knows it.
+        """
+        service = self._applied.service(name)
+        if service is None:
+            raise NotFound(f"service {name!r} is not known", self._names())
+        return service
+
+    def _names(self) -> str:
+        policy = self._policy()
+        names: Iterable[Any] = policy.services if policy else ()
+        return f"known are {', '.join(names)}" if names else "there is no policy: observing only"
+
+    def _state(self) -> State:
+        state = self._applied.state
+        if state is None:
+            raise StateUnreachable("the shared state has not been reached yet")
+        return state
+
+    def _change(self, name: str, event: ev.Event, epoch: int | None) -> Done:
+        """Apply an event to the state as it is now, by compare-and-set."""
+        state = self._state()
+        for _ in range(TRIES):
+            before = state.load().get(name)
+            if before is None:
+                raise NotFound(f"service {name!r} is not known", self._names())
+            if epoch is not None and before.epoch != epoch:
+                raise Conflict(
+                    f"{name} is at epoch {before.epoch}, not {epoch}: somebody changed it",
+                    "look at its status again",
+                )
+            after = apply(before, event)
+            if after is before:
+                return Done(before, False)
+            if state.swap(before, after, entry_of(before, after, event)):
+                self._applied.refresh()
+                return Done(after, True)
+        raise Conflict(f"{name} is being changed by others all the time", "try again")
+
+

@@ -1,0 +1,227 @@
+"""The controller: one worker of all holds a lease, reads what the others ship, judges and acts.
+
+Read, judge, decide, compare-and-set, then effects. The loop names no phase: what is due is
+:func:`coalmine.rollout.advance.next_event`'s to say.
+"""
+
+from __future__ import annotations
+
+import logging
+import threading
+import time
+from collections.abc import Callable
+from typing import Any
+
+from coalmine.control.figures import Figures, verdict_document
+from coalmine.control.log_entry import entry_of
+from coalmine.guardrails import Verdict, from_row
+from coalmine.release import CoalmineError
+from coalmine.rollout import events as ev
+from coalmine.rollout.advance import Observed, next_event
+from coalmine.rollout.policy import Policy
+from coalmine.rollout.service import Service
+from coalmine.rollout.transitions import Refused, apply
+from coalmine.state import Beat, State, StateError
+
+log = logging.getLogger("coalmine.controller")
+
+LEASE = 1.5
+"""Seconds that the lease lasts: after a controller's death another has it within 2 s."""
+
+TICK = 0.2
+"""Seconds between two looks when nothing rings."""
+
+PUBLISH = 1.0
+"""Seconds between two publications of the figures."""
+
+READS = 500
+"""Batches read at once."""
+
+
+def published_name(service: str) -> str:
+    """Name under which a service's figures are published."""
+    return f"figures/{service}"
+
+
+class Controller:
+    """The loop that moves rollouts.
+
+    Args:
+        worker: this worker's id, which owns the lease.
+        state: returns the shared state, None while there is none.
+        policy: returns the policy in force.
+        count: adds to a counter (metric, labels …).
+        wall: unix seconds.
+    """
+
+    def __init__(
+        self,
+        worker: str,
+        *,
+        state: Callable[[], State | None],
+        policy: Callable[[], Policy | None],
+        count: Callable[..., None],
+        wall: Callable[[], float] = time.time,
+    ) -> None:
+        self._worker = worker
+        self._state = state
+        self._policy = policy
+        self._count = count
+        self._wall = wall
+        self._leads = False
+        self._renewed = float("-inf")
+        self._cursor = ""
+        self._figures: dict[str, Figures] = {}
+        self._published: dict[str, float] = {}
+        self._stop = threading.Event()
+        self._thread = threading.Thread(target=self._run, name="coalmine-controller", daemon=True)
+
+    def start(self) -> None:
+        """Start the thread."""
+        self._thread.start()
+
+    def stop(self) -> None:
+        """Give the lease back and end the thread."""
+        self._stop.set()
+        self._thread.join(timeout=2)
+        state = self._state()
+        if state is not None and self._leads:
+            try:
+                state.unlease(self._worker)
+            except StateError as error:
+                log.debug("the lease was not given back: %s", error)
+
+    @property
+    def leads(self) -> bool:
+        """Whether this worker is the controller."""
+        return self._leads
+
+    def _run(self) -> None:
+        bell = None
+        while not self._stop.is_set():
+            state = self._state()
+            try:
+                if state is not None and bell is None:
+                    bell = state.bell(f"{self._worker}-controller")
+                if bell is not None:
+                    bell.wait(TICK)
+                else:
+                    self._stop.wait(TICK)
+                if state is not None and self._lead(state):
+                    self.turn(state)
+            except CoalmineError as error:
+                log.warning("the controller stands still: %s", error)
+                self._stop.wait(TICK)
+        if bell is not None:
+            bell.close()
+
+    def _lead(self, state: State) -> bool:
+        """Hold the lease, renewing it well before it ends."""
+        now = time.monotonic()
+        if self._leads and now - self._renewed < LEASE / 3:
+            return True
+        led = self._leads
+        self._leads = state.lease(self._worker, LEASE)
+        self._renewed = now
+        if self._leads and not led:
+            log.info("worker %s is the controller now", self._worker)
+            self._cursor, self._figures, self._published = "", {}, {}
+        return self._leads
+
+    def turn(self, state: State) -> None:
+        """One round: take in what was shipped, judge, act, publish."""
+        services = state.load()
+        for name, service in services.items():
+            known = self._figures.get(name)
+            if known is None:
+                known = self._figures[name] = Figures(name)
+                known.follow(service, state.published(published_name(name)))
+            else:
+                known.follow(service)
+        self._read(state)
+        workers: list[Beat] | None = None
+        for name, service in services.items():
+            figures = self._figures[name]
+            now = self._wall()
+            verdict = figures.verdict(service, now)
+            if workers is None:
+                workers = state.workers()
+            observed = _observed(service, figures, verdict, workers, now)
+            event = next_event(service, observed) or self._registers(service, now)
+            if event is not None:
+                service = self._act(state, service, event, verdict)
+            self._publish(state, service, figures, verdict, now, changed=event is not None)
+
+    def _read(self, state: State) -> None:
+        while True:
+            cursor, batches = state.batches(self._cursor, READS)
+            self._cursor = cursor
+            for batch in batches:
+                for row in batch.attempts:
+                    try:
+                        attempt = from_row(row)
+                    except ValueError as error:
+                        self._count("coalmine_dropped_total", "malformed")
+                        log.warning("dropped: %s", error)
+                        continue
+                    figures = self._figures.get(attempt.service)
+                    if figures is not None:
+                        figures.add(attempt)
+            if len(batches) < READS:
+                return
+
+    def _registers(self, service: Service, now: float) -> ev.Event | None:
+        """A release that the policy names and the state does not know yet."""
+        policy = self._policy()
+        rules = policy.services.get(service.name) if policy else None
+        if rules is None:
+            return None
+        for name, entry in rules.releases.items():
+            if name in service.releases:
+                continue
+            event = ev.Register(at=now, who="policy", release=name, slot=entry.slot,
+                                digest=entry.digest, reason="named by the policy")
+            try:
+                apply(service, event)
+            except Refused as refused:
+                log.debug("%s is not registered: %s", name, refused.message)
+                continue
+            return event
+        return None
+
+    def _act(self, state: State, service: Service, event: ev.Event,
+             verdict: Verdict | None) -> Service:
+        after = apply(service, event)
+        if after is service:
+            return service
+        figures = {"verdict": verdict_document(verdict)} if verdict is not None else {}
+        if not state.swap(service, after, entry_of(service, after, event, figures)):
+            return service  # another came first; the next round sees what it did
+        log.info("%s: %s → %s: %s", service.name, service.phase.value, after.phase.value,
+                 after.reason)
+        if isinstance(event, ev.RollBack):
+            self._count("coalmine_rollbacks_total", service.name, event.trigger)
+        return after
+
+    def _publish(self, state: State, service: Service, figures: Figures,
+                 verdict: Verdict | None, now: float, *, changed: bool) -> None:
+        if not changed and now - self._published.get(service.name, 0.0) < PUBLISH:
+            return
+        self._published[service.name] = now
+        document: dict[str, Any] = figures.document(service, verdict, now)
+        state.publish(published_name(service.name), document)
+
+
+def _observed(service: Service, figures: Figures, verdict: Verdict | None, workers: list[Beat],
+              now: float) -> Observed:
+    name = f"{service.name}/{service.candidate}"
+    return Observed(
+        now=now,
+        verdict=verdict,
+        step_conversations=figures.step_conversations,
+        last_candidate=figures.last_candidate,
+        in_flight={beat.worker: beat.in_flight[name] for beat in workers
+                   if beat.in_flight.get(name)},
+        behind=tuple(beat.worker for beat in workers
+                     if beat.epochs.get(service.name, 0) < service.epoch),
+    )

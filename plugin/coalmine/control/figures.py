@@ -1,0 +1,204 @@
+"""The figures of one service: the controller's windows, fed attempt by attempt."""
+
+from __future__ import annotations
+
+from collections import deque
+from typing import Any
+
+from coalmine.guardrails import Attempt, Guardrail, Metric, Verdict, Window, judge, weigh
+from coalmine.guardrails.judge import Finding
+from coalmine.rollout.advance import step_over
+from coalmine.rollout.service import Service
+from coalmine.routing import ROLLOUT_RUNS, Arm, Phase
+
+STATUS_SPAN = 300.0
+"""Seconds over which status shows percentiles."""
+
+BASELINE_SPAN = 900.0
+"""Seconds of stable's past that are recorded at a start."""
+
+HOUR = 3600.0
+
+COUNTED = 1_000_000
+"""Conversations that are told apart in one step at most."""
+
+
+class Figures:
+    """What the controller knows of one service.
+
+    Args:
+        service: its name.
+    """
+
+    def __init__(self, service: str) -> None:
+        self.service = service
+        self.rollout: str | None = None
+        self.step_began: float | None = None
+        self.last_candidate: float | None = None
+        self._step: set[str] = set()
+        self._step_before = 0
+        self._arms = {Arm.STABLE: Window(STATUS_SPAN), Arm.CANDIDATE: Window(STATUS_SPAN)}
+        self._seen: dict[Arm, set[str]] = {Arm.STABLE: set(), Arm.CANDIDATE: set()}
+        self._attempts = {Arm.STABLE: 0, Arm.CANDIDATE: 0}
+        self._failures = {Arm.STABLE: 0, Arm.CANDIDATE: 0}
+        self._baseline = Window(BASELINE_SPAN)
+        self._candidate: dict[float, Window] = {}
+        self._concurrent: dict[float, Window] = {}
+        self._hour: deque[tuple[float, str]] = deque()
+        self._began = 0.0
+        self._candidate_name: str | None = None
+
+    def follow(self, service: Service, remembered: dict[str, Any] | None = None) -> None:
+        """Follow the service's rollout and step; a new one begins with empty windows.
+
+        `remembered` is what an earlier controller had published, for a take-over.
+        """
+        rollout = service.rollout
+        if (rollout.id if rollout else None) != self.rollout:
+            self.rollout = rollout.id if rollout else None
+            self._began = rollout.began if rollout else 0.0
+            self._candidate_name = service.candidate
+            self.last_candidate = None
+            spans = {g.seconds for g in rollout.policy.guardrails} if rollout else set()
+            self._candidate = {span: Window(span) for span in spans}
+            self._concurrent = {span: Window(span) for span in spans}
+            self._arms[Arm.CANDIDATE] = Window(STATUS_SPAN)
+            self._seen = {Arm.STABLE: set(), Arm.CANDIDATE: set()}
+            self._attempts = {Arm.STABLE: 0, Arm.CANDIDATE: 0}
+            self._failures = {Arm.STABLE: 0, Arm.CANDIDATE: 0}
+        if rollout is not None and rollout.step_began != self.step_began:
+            self.step_began = rollout.step_began
+            self._step = set()
+            same = remembered is not None and remembered.get("step_began") == self.step_began
+            self._step_before = int(remembered["step_conversations"]) if same and remembered else 0
+
+    def add(self, attempt: Attempt) -> None:
+        """Take in an attempt of the service."""
+        arm = attempt.arm
+        if arm is None:
+            return
+        if attempt.judged:
+            self._hour.append((attempt.at, attempt.conversation))
+        if arm is Arm.STABLE:
+            self._baseline.add(attempt)
+        self._arms[arm].add(attempt)
+        if attempt.at < self._began:
+            return
+        if attempt.judged:
+            self._attempts[arm] += 1
+            self._failures[arm] += attempt.failed
+            if attempt.conversation and len(self._seen[arm]) < COUNTED:
+                self._seen[arm].add(attempt.conversation)
+        if arm is Arm.STABLE:
+            if attempt.evidence:
+                for window in self._concurrent.values():
+                    window.add(attempt)
+            return
+        if attempt.release != self._candidate_name:
+            return
+        for window in self._candidate.values():
+            window.add(attempt)
+        self.last_candidate = max(self.last_candidate or 0.0, attempt.at)
+        if (attempt.conversation and self.step_began is not None
+                and attempt.at >= self.step_began and len(self._step) < COUNTED):
+            self._step.add(attempt.conversation)
+
+    @property
+    def step_conversations(self) -> int:
+        """Candidate conversations in this step."""
+        return max(len(self._step), self._step_before)
+
+    def _forget(self, now: float) -> None:
+        for window in (*self._arms.values(), self._baseline, *self._candidate.values(),
+                       *self._concurrent.values()):
+            window.forget(now)
+        while self._hour and self._hour[0][0] < now - HOUR:
+            self._hour.popleft()
+
+    def findings(self, service: Service) -> list[Finding]:
+        """Judge all guardrails of the rollout."""
+        rollout = service.rollout
+        if rollout is None:
+            return []
+        return [self._finding(guardrail, rollout.baseline)
+                for guardrail in rollout.policy.guardrails]
+
+    def _finding(self, guardrail: Guardrail, baseline: dict[str, float]) -> Finding:
+        empty = Window(guardrail.seconds)
+        return judge(guardrail, self._candidate.get(guardrail.seconds, empty),
+                     self._concurrent.get(guardrail.seconds, empty), baseline)
+
+    def verdict(self, service: Service, now: float) -> Verdict | None:
+        """Return the verdict, None where nothing is judged."""
+        self._forget(now)
+        if service.phase not in ROLLOUT_RUNS:
+            return None
+        over, waiting = step_over(service, now, self.step_conversations)
+        if service.phase is not Phase.CANARY:
+            waiting = service.reason
+        return weigh(self.findings(service), step_over=over, holding=waiting)
+
+    def baseline(self) -> dict[str, float]:
+        """Return stable's figures of the last minutes, for a start to record."""
+        figures = {metric.value: value for metric in Metric
+                   if (value := self._baseline.value(metric)) is not None}
+        figures["attempts"] = float(self._baseline.judged)
+        return figures
+
+    def unrecognised(self) -> float | None:
+        """Return the share of conversations of the last hour that were not recognised."""
+        known = {conversation for _, conversation in self._hour if conversation}
+        unknown = sum(1 for _, conversation in self._hour if not conversation)
+        everything = len(known) + unknown
+        return unknown / everything if everything else None
+
+    def arm(self, arm: Arm) -> dict[str, Any]:
+        """Return one arm's figures, as status shows them."""
+        window = self._arms[arm]
+        return {
+            "conversations": len(self._seen[arm]) if self.rollout else window.conversations,
+            "attempts": self._attempts[arm] if self.rollout else window.judged,
+            "failures": self._failures[arm] if self.rollout else window.failures,
+            "ttft_p50": window.value(Metric.TTFT_P50),
+            "ttft_p95": window.value(Metric.TTFT_P95),
+            "ttft_p99": window.value(Metric.TTFT_P99),
+        }
+
+    def document(self, service: Service, verdict: Verdict | None, now: float) -> dict[str, Any]:
+        """Return what is published for status, a start and a take-over."""
+        self._forget(now)
+        return {
+            "at": now,
+            "epoch": service.epoch,
+            "verdict": verdict_document(verdict),
+            "arms": {arm.value: self.arm(arm) for arm in Arm},
+            "unrecognised": self.unrecognised(),
+            "baseline": self.baseline(),
+            "step_began": self.step_began,
+            "step_conversations": self.step_conversations,
+        }
+
+
+def verdict_document(verdict: Verdict | None) -> dict[str, Any] | None:
+    """Return a verdict as the API shows it."""
+    if verdict is None:
+        return None
+    return {
+        "decision": verdict.decision.value,
+        "reason": verdict.reason,
+        "guardrails": [
+            {
+                "name": finding.guardrail.name,
+                "metric": finding.guardrail.metric.value,
+                "status": finding.status.value,
+                "candidate": finding.candidate,
+                "stable": finding.stable,
+                "limit": finding.limit,
+                "against": finding.against,
+                "evidence": finding.evidence,
+                "dry_run": finding.guardrail.dry_run,
+                "sentence": finding.sentence,
+            }
+            for finding in verdict.findings
+        ],
+    }

@@ -1,0 +1,72 @@
+"""A service as the API shows it: its state, the published figures and the workers, in one view."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from datetime import datetime, timezone
+from typing import Any
+
+from coalmine.rollout.service import Service
+from coalmine.routing import ROLLOUT_RUNS, Arm, Phase
+from coalmine.state import Beat
+
+_NO_FIGURES = {"conversations": 0, "attempts": 0, "failures": 0, "ttft_p50": None,
+               "ttft_p95": None, "ttft_p99": None}
+
+
+def moment(at: float | None) -> str | None:
+    """Return a unix time as RFC 3339 in UTC, milliseconds."""
+    if at is None:
+        return None
+    text = datetime.fromtimestamp(at, timezone.utc).isoformat(timespec="milliseconds")
+    return text.replace("+00:00", "Z")
+
+
+def _arm(service: Service, arm: Arm, figures: dict[str, Any], workers: Iterable[Beat]
+         ) -> dict[str, Any] | None:
+    release = service.stable if arm is Arm.STABLE else service.candidate
+    if release is None:
+        return None
+    record = service.releases.get(release)
+    name = f"{service.name}/{release}"
+    known = (figures.get("arms") or {}).get(arm.value) or _NO_FIGURES
+    return {
+        "release": release,
+        "slot": record.slot.value if record else None,
+        **known,
+        "in_flight": sum(beat.in_flight.get(name, 0) for beat in workers),
+    }
+
+
+def service_document(service: Service, published: dict[str, Any] | None, workers: list[Beat]
+                     ) -> dict[str, Any]:
+    """Return the service as the contract has it; what does not apply is null."""
+    figures = published or {}
+    rollout = service.rollout
+    running = service.phase in ROLLOUT_RUNS
+    return {
+        "service": service.name,
+        "phase": service.phase.value,
+        "waiting": rollout.waiting if rollout else None,
+        "epoch": service.epoch,
+        "rollout": rollout.id if rollout else None,
+        "stable": service.stable,
+        "candidate": service.candidate,
+        "previous": service.previous,
+        "weight": service.weight,
+        "step": rollout.step if rollout and service.phase is not Phase.BAKING and running else None,
+        "steps": len(rollout.plan.steps) if rollout else None,
+        "since": moment(service.since),
+        "reason": service.reason,
+        "verdict": figures.get("verdict") if running else None,
+        "verification": rollout.verification if rollout else None,
+        "arms": {arm.value: _arm(service, arm, figures, workers) for arm in Arm},
+        "workers": [
+            {"id": beat.worker, "gateway": beat.gateway, "epoch": beat.epochs.get(service.name),
+             "seen": round(beat.seen, 3)}
+            for beat in sorted(workers, key=lambda beat: (beat.gateway, beat.worker))
+        ],
+        "releases": {name: {"slot": record.slot.value, "digest": record.digest}
+                     for name, record in service.releases.items()},
+        "unrecognised": figures.get("unrecognised"),
+    }

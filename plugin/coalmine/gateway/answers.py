@@ -1,0 +1,217 @@
+"""Reading answers: what a chunk or a whole answer says, whatever the endpoint.
+
+One small record comes out of every shape that LiteLLM hands to the hooks: chat and completion
+objects, the responses API's events, and Anthropic's SSE bytes.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
+
+ABORTED = frozenset({"abort", "aborted", "error"})
+"""Finish reasons with which vLLM ends a stream that it did not finish."""
+
+KEPT = 4096
+"""Characters of an answer that are kept to recognise it later (see routing.history.TEXT_CAP)."""
+
+
+@dataclass(slots=True)
+class Seen:
+    """What a part of an answer says.
+
+    Attributes:
+        content: whether it carries something that the model produced.
+        text: its text.
+        calls: ids of tool calls that begin in it.
+        finish: the finish reason, None before the end.
+        failed: it is an error in the shape of an answer.
+        tokens: completion tokens, None when not said.
+        response_id: id of a response (responses API).
+    """
+
+    content: bool = False
+    text: str = ""
+    calls: tuple[str, ...] = ()
+    finish: str | None = None
+    failed: bool = False
+    tokens: int | None = None
+    response_id: str | None = None
+
+
+def get(thing: Any, name: str) -> Any:
+    """Return a field of a mapping or an attribute of an object, None without it."""
+    if isinstance(thing, dict):
+        return thing.get(name)
+    return getattr(thing, name, None)
+
+
+def _tokens(thing: Any) -> int | None:
+    usage = get(thing, "usage")
+    if usage is None:
+        return None
+    for name in ("completion_tokens", "output_tokens"):
+        value = get(usage, name)
+        if isinstance(value, int):
+            return value
+    return None
+
+
+def read_choices(answer: Any) -> Seen:
+    """Read a chat or completions answer, whole or a chunk of it."""
+    seen = Seen(tokens=_tokens(answer), failed=bool(get(answer, "error")))
+    for choice in get(answer, "choices") or ():
+        part = get(choice, "delta") or get(choice, "message")
+        text = get(part, "content") if part is not None else get(choice, "text")
+        calls = get(part, "tool_calls") if part is not None else None
+        reasoning = get(part, "reasoning_content") if part is not None else None
+        if isinstance(text, str) and text:
+            seen.content, seen.text = True, seen.text + text
+        if calls:
+            seen.content = True
+            seen.calls += tuple(str(get(c, "id")) for c in calls if get(c, "id"))
+        if reasoning:
+            seen.content = True
+        seen.finish = get(choice, "finish_reason") or seen.finish
+    return seen
+
+
+_RESPONSE_CONTENT = frozenset({
+    "response.output_text.delta", "response.function_call_arguments.delta",
+    "response.refusal.delta", "response.reasoning_text.delta",
+    "response.reasoning_summary_text.delta",
+})
+_RESPONSE_ENDS = {
+    "response.completed": "completed",
+    "response.incomplete": "incomplete",
+}
+
+
+def read_response(answer: Any) -> Seen:
+    """Read a whole answer of the responses API."""
+    status = get(answer, "status")
+    seen = Seen(
+        tokens=_tokens(answer),
+        response_id=get(answer, "id"),
+        finish=status if status in ("completed", "incomplete") else None,
+        failed=status in ("failed", "cancelled") or bool(get(answer, "error")),
+    )
+    for item in get(answer, "output") or ():
+        if get(item, "type") == "function_call":
+            seen.calls += (str(get(item, "call_id")),)
+            seen.content = True
+        for part in get(item, "content") or ():
+            text = get(part, "text")
+            if isinstance(text, str):
+                seen.content, seen.text = True, seen.text + text
+    return seen
+
+
+def read_response_event(event: Any) -> Seen:
+    """Read one event of a responses stream."""
+    kind = get(event, "type")
+    kind = str(getattr(kind, "value", kind))
+    if kind in _RESPONSE_CONTENT:
+        text = get(event, "delta")
+        said = text if kind == "response.output_text.delta" and isinstance(text, str) else ""
+        return Seen(content=True, text=said)
+    if kind in _RESPONSE_ENDS:
+        whole = read_response(get(event, "response"))
+        # The text has come in deltas already.
+        return Seen(finish=_RESPONSE_ENDS[kind], tokens=whole.tokens, calls=whole.calls,
+                    response_id=whole.response_id, failed=whole.failed)
+    return Seen(failed=kind in ("error", "response.failed", "response.error"))
+
+
+def _events(chunk: bytes | str) -> Iterator[dict[str, Any]]:
+    """Yield the JSON events of raw SSE; a half event is left out."""
+    text = chunk.decode("utf-8", "replace") if isinstance(chunk, bytes) else chunk
+    for line in text.splitlines():
+        if line.startswith("data:"):
+            try:
+                event = json.loads(line[5:])
+            except ValueError:
+                continue
+            if isinstance(event, dict):
+                yield event
+
+
+def read_message_event(event: Any) -> Seen:
+    """Read one event of an Anthropic messages stream."""
+    kind = get(event, "type")
+    if kind == "content_block_delta":
+        delta = get(event, "delta")
+        text = get(delta, "text")
+        return Seen(content=True, text=text if isinstance(text, str) else "")
+    if kind == "content_block_start":
+        block = get(event, "content_block")
+        if get(block, "type") == "tool_use":
+            return Seen(content=True, calls=(str(get(block, "id")),))
+        return Seen()
+    if kind == "message_delta":
+        return Seen(finish=get(get(event, "delta"), "stop_reason"), tokens=_tokens(event))
+    return Seen(failed=kind == "error")
+
+
+def read_message(answer: Any) -> Seen:
+    """Read a whole answer of the messages API."""
+    seen = Seen(tokens=_tokens(answer), finish=get(answer, "stop_reason"),
+                failed=get(answer, "type") == "error")
+    for block in get(answer, "content") or ():
+        if get(block, "type") == "tool_use":
+            seen.calls += (str(get(block, "id")),)
+            seen.content = True
+        text = get(block, "text")
+        if isinstance(text, str):
+            seen.content, seen.text = True, seen.text + text
+    return seen
+
+
+def merge(parts: list[Seen]) -> Seen:
+    """Return several parts as one."""
+    whole = Seen()
+    for part in parts:
+        whole.content = whole.content or part.content
+        whole.text += part.text
+        whole.calls += part.calls
+        whole.finish = part.finish or whole.finish
+        whole.failed = whole.failed or part.failed
+        whole.tokens = part.tokens if part.tokens is not None else whole.tokens
+        whole.response_id = part.response_id or whole.response_id
+    return whole
+
+
+def read_chunk(chunk: Any) -> Seen:
+    """Read a chunk as it passes the streaming iterator hook."""
+    if isinstance(chunk, (bytes, str)):
+        parts = []
+        for event in _events(chunk):
+            if "choices" in event:
+                parts.append(read_choices(event))
+            elif str(event.get("type", "")).startswith("response."):
+                parts.append(read_response_event(event))
+            elif "type" in event:
+                parts.append(read_message_event(event))
+            elif "error" in event:
+                parts.append(Seen(failed=True))
+        return parts[0] if len(parts) == 1 else merge(parts)
+    if get(chunk, "choices") is not None:
+        return read_choices(chunk)
+    kind = get(chunk, "type")
+    kind = str(getattr(kind, "value", kind))
+    if kind.startswith("response.") or kind == "error" and not isinstance(chunk, dict):
+        return read_response_event(chunk)
+    return read_message_event(chunk)
+
+
+def read_answer(answer: Any) -> Seen:
+    """Read a whole, not streamed answer."""
+    if get(answer, "choices") is not None:
+        return read_choices(answer)
+    if get(answer, "output") is not None:
+        return read_response(answer)
+    if get(answer, "content") is not None:
+        return read_message(answer)
+    return Seen(content=True, finish="stop", tokens=_tokens(answer))

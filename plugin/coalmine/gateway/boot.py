@@ -1,0 +1,50 @@
+"""How LiteLLM gets its callback: ``litellm_settings.callbacks: ["coalmine.plugin"]``."""
+
+from __future__ import annotations
+
+import logging
+import os
+from typing import Any
+
+log = logging.getLogger("coalmine")
+
+_made: Any = None
+
+
+def plugin() -> Any:
+    """Return this process's plugin, made and started at the first call.
+
+    LiteLLM looks it up inside each worker's start, with the event loop running. Never raises for a
+    fault of ours: then LiteLLM gets a callback that does nothing, and nothing reaches a candidate.
+    """
+    global _made
+    if _made is None:
+        _made = _make()
+    return _made
+
+
+def _make() -> Any:
+    from litellm.integrations.custom_logger import CustomLogger
+
+    if os.environ.get("COALMINE_BYPASS", "").strip() not in ("", "0"):
+        log.warning("COALMINE_BYPASS is set: Coalmine is switched off, LiteLLM routes alone")
+        return CustomLogger()
+    if not logging.getLogger().handlers and not log.handlers:
+        handler = logging.StreamHandler()
+        handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(name)s: %(message)s"))
+        log.addHandler(handler)
+        log.setLevel(os.environ.get("COALMINE_LOG", "INFO"))
+    from coalmine.gateway.plugin import CoalminePlugin
+    from coalmine.gateway.signatures import mismatches
+    from coalmine.gateway.worker import Worker
+
+    problems = mismatches(CustomLogger)
+    for problem in problems:
+        log.error("this LiteLLM is not supported, stable only: %s", problem)
+    try:
+        worker = Worker(os.environ, problems)
+        worker.start()
+    except Exception:
+        log.exception("Coalmine could not start: it is off, LiteLLM routes alone")
+        return CustomLogger()
+    return CoalminePlugin(worker)

@@ -1,0 +1,118 @@
+"""The collector: takes ended attempts from the hot path and ships them to the shared state.
+
+The hot path only appends to a list. A thread turns attempts into totals and ships both in one
+numbered batch, at once when a failure of the candidate is in it, else every 200 ms. A batch whose
+fate is doubtful is shipped again under the same number, so it counts once.
+"""
+
+from __future__ import annotations
+
+import logging
+import threading
+from collections import Counter
+from collections.abc import Callable
+
+from coalmine.gateway.totals import series, totals_of
+from coalmine.guardrails import Attempt, to_row
+from coalmine.routing import Arm
+from coalmine.state import Batch, State, StateError
+
+log = logging.getLogger("coalmine.collector")
+
+EVERY = 0.2
+"""Seconds between two batches when nothing is urgent."""
+
+BATCH = 500
+"""Attempts in a batch at most."""
+
+KEPT = 50_000
+"""Attempts kept at most while the state is out of reach; beyond it the oldest are dropped and
+counted."""
+
+
+class Collector:
+    """Attempts and counts on their way to the shared state.
+
+    Args:
+        worker: this worker's id.
+        gateway: its gateway's name.
+        state: returns the shared state, None while there is none.
+    """
+
+    def __init__(self, worker: str, gateway: str, state: Callable[[], State | None]) -> None:
+        self._worker = worker
+        self._gateway = gateway
+        self._state = state
+        self._attempts: list[Attempt] = []
+        self._counts: Counter[str] = Counter()
+        self._lock = threading.Lock()
+        self._wake = threading.Event()
+        self._stop = threading.Event()
+        self._number = 0
+        self._doubtful: tuple[Batch, bool] | None = None
+        self._thread = threading.Thread(target=self._run, name="coalmine-collector", daemon=True)
+
+    def start(self) -> None:
+        """Start the thread."""
+        self._thread.start()
+
+    def stop(self) -> None:
+        """Ship what is left, once, and end the thread."""
+        self._stop.set()
+        self._wake.set()
+        self._thread.join(timeout=2)
+
+    def add(self, attempt: Attempt) -> None:
+        """Take an ended attempt."""
+        self._attempts.append(attempt)
+        if attempt.failed and attempt.arm is Arm.CANDIDATE:
+            self._wake.set()
+
+    def count(self, metric: str, *labels: str, times: float = 1.0) -> None:
+        """Add to one of the counters of :data:`coalmine.gateway.totals.LABELS`."""
+        with self._lock:
+            self._counts[series(metric, *labels)] += times  # type: ignore[assignment]
+
+    def _run(self) -> None:
+        while not self._stop.is_set():
+            urgent = self._wake.wait(EVERY)
+            self._wake.clear()
+            self.flush(urgent)
+        self.flush(False)
+
+    def flush(self, urgent: bool) -> None:
+        """Ship what is there. Never raises; what cannot be shipped is kept for the next time."""
+        state = self._state()
+        if state is None:
+            self._cap()
+            return
+        try:
+            if self._doubtful is not None:
+                batch, was_urgent = self._doubtful
+                state.ship(batch, urgent=was_urgent or urgent)
+                self._doubtful = None
+            while self._attempts or self._counts:
+                batch = self._next()
+                self._doubtful = (batch, urgent)
+                state.ship(batch, urgent=urgent)
+                self._doubtful = None
+        except StateError as error:
+            log.warning("attempts could not be shipped, they are kept: %s", error)
+            self._cap()
+
+    def _next(self) -> Batch:
+        taken, self._attempts[:BATCH] = self._attempts[:BATCH], []
+        with self._lock:
+            counts, self._counts = self._counts, Counter()
+        totals = totals_of(taken)
+        for name, value in counts.items():
+            totals[name] = totals.get(name, 0.0) + value
+        self._number += 1
+        return Batch(self._worker, self._gateway, self._number,
+                     tuple(to_row(attempt) for attempt in taken), totals)
+
+    def _cap(self) -> None:
+        surplus = len(self._attempts) - KEPT
+        if surplus > 0:
+            del self._attempts[:surplus]
+            self.count("coalmine_dropped_total", "state_unreachable", times=surplus)

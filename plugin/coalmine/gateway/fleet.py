@@ -1,0 +1,94 @@
+"""LiteLLM's deployments as we see them: by service and slot.
+
+A deployment says ``model_info: {id, service, slot}``. One slot's deployments form the group that
+clients call, the other's a group of their own; a service whose group holds both slots works too,
+but is warned about, because LiteLLM alone would split it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from coalmine.release import Slot
+
+Deployment = dict[str, Any]
+"""A deployment as LiteLLM's router keeps it."""
+
+
+@dataclass(frozen=True, slots=True)
+class Place:
+    """Where a deployment belongs."""
+
+    service: str
+    slot: Slot
+    group: str
+
+
+@dataclass(frozen=True, slots=True)
+class Fleet:
+    """All deployments that belong to services. Immutable; made anew when LiteLLM's list changes.
+
+    Attributes:
+        places: place by deployment id.
+        slots: deployments by (service, slot).
+        aliases: what a client may give as model, and the service it means: groups of slots,
+            deployment ids and deployment names.
+        warnings: what is doubtful, in words.
+    """
+
+    places: Mapping[str, Place]
+    slots: Mapping[tuple[str, Slot], tuple[Deployment, ...]]
+    aliases: Mapping[str, str]
+    warnings: tuple[str, ...] = ()
+
+    def deployments(self, service: str, slot: Slot | None) -> tuple[Deployment, ...]:
+        """The deployments of a slot."""
+        return self.slots.get((service, slot), ()) if slot is not None else ()
+
+
+EMPTY = Fleet({}, {}, {})
+
+
+def read_fleet(model_list: Iterable[Deployment], services: Iterable[str]) -> Fleet:
+    """Return the fleet that LiteLLM's `model_list` describes for the policy's `services`."""
+    known = set(services)
+    places: dict[str, Place] = {}
+    slots: dict[tuple[str, Slot], list[Deployment]] = {}
+    names: dict[str, set[str]] = {}
+    groups: dict[str, set[Slot]] = {}
+    others: set[str] = set()
+    warnings: list[str] = []
+    for deployment in model_list:
+        info = deployment.get("model_info") or {}
+        service, slot = info.get("service"), info.get("slot")
+        if service not in known:
+            others.add(str(deployment.get("model_name")))
+            continue
+        group = str(deployment.get("model_name"))
+        try:
+            where = Slot(slot)
+        except ValueError:
+            warnings.append(f"deployment {info.get('id')} of {service}: slot {slot!r} is unknown")
+            continue
+        places[str(info.get("id"))] = Place(service, where, group)
+        slots.setdefault((service, where), []).append(deployment)
+        groups.setdefault(group, set()).add(where)
+        for name in (group, str(info.get("id")),
+                     str((deployment.get("litellm_params") or {}).get("model"))):
+            names.setdefault(name, set()).add(service)
+    for group, held in groups.items():
+        if len(held) > 1:
+            warnings.append(
+                f"group {group} holds both slots: without Coalmine, LiteLLM would split it; "
+                "give the slot that is not home a group of its own"
+            )
+    return Fleet(
+        places=places,
+        slots={where: tuple(found) for where, found in slots.items()},
+        # A name that two services share (one engine for both) means neither.
+        aliases={name: next(iter(of)) for name, of in names.items()
+                 if len(of) == 1 and name not in known | others},
+        warnings=tuple(warnings),
+    )

@@ -1,0 +1,42 @@
+"""Gauges: how things stand now, for the metrics."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from coalmine.control.controller import published_name
+from coalmine.rollout.service import Service
+from coalmine.routing import Phase
+from coalmine.state import Beat, State
+
+Labels = tuple[tuple[str, str], ...]
+
+
+def gauges(services: Mapping[str, Service], workers: list[Beat], state: State
+           ) -> dict[str, dict[Labels, float]]:
+    """Return the gauges of the contract, by labels."""
+    found: dict[str, dict[Labels, float]] = {
+        "coalmine_in_flight": {}, "coalmine_weight_percent": {}, "coalmine_epoch": {},
+        "coalmine_phase": {}, "coalmine_guardrail_evidence": {}, "coalmine_workers": {},
+    }
+    for beat in workers:
+        for name, count in beat.in_flight.items():
+            served, _, release = name.partition("/")
+            labels: Labels = (("service", served), ("release", release))
+            held = found["coalmine_in_flight"]
+            held[labels] = held.get(labels, 0) + count
+    found["coalmine_workers"][()] = float(len(workers))
+    for name, service in services.items():
+        label = (("service", name),)
+        found["coalmine_weight_percent"][label] = service.weight
+        found["coalmine_epoch"][label] = float(service.epoch)
+        for phase in Phase:
+            found["coalmine_phase"][(("service", name), ("phase", phase.value))] = float(
+                phase is service.phase
+            )
+        published = state.published(published_name(name)) or {}
+        for finding in (published.get("verdict") or {}).get("guardrails", ()):
+            if finding.get("evidence") is not None:
+                labels = (("service", name), ("guardrail", finding["name"]))
+                found["coalmine_guardrail_evidence"][labels] = float(finding["evidence"])
+    return found

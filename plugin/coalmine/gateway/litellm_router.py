@@ -1,0 +1,146 @@
+"""What we need of the running proxy: its router, its key check, a tiny completion.
+
+Everything here looks LiteLLM's objects up when it is called, because the proxy makes them after the
+callbacks are loaded and may replace them.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from typing import Any
+
+from litellm.proxy import proxy_server
+from litellm.proxy._types import LitellmUserRoles, ProxyException
+from starlette.exceptions import HTTPException
+from starlette.requests import Request
+
+from coalmine.control.access import Forbidden
+from coalmine.control.commands import Probe
+from coalmine.gateway.fleet import Deployment
+from coalmine.state import StateUnreachable
+
+log = logging.getLogger("coalmine.litellm")
+
+PROBE_TIMEOUT = 20.0
+"""Seconds that a probe's completion may take; a cold engine is not warm."""
+
+
+def model_list() -> list[Deployment]:
+    """Return LiteLLM's deployments, empty before the router is there."""
+    router = proxy_server.llm_router
+    return list(router.model_list) if router is not None else []
+
+
+def resolved_group(model: Any) -> str | None:
+    """Return the model group that a request's model names, aliases resolved."""
+    if not isinstance(model, str):
+        return None
+    router = proxy_server.llm_router
+    alias = (router.model_group_alias or {}).get(model) if router is not None else None
+    if isinstance(alias, dict):
+        alias = alias.get("model")
+    return alias if isinstance(alias, str) else model
+
+
+def usual_fallbacks(model: str) -> list[Any]:
+    """Return the fallbacks that the proxy is configured with for a group, in the list form."""
+    router = proxy_server.llm_router
+    for entry in (router.fallbacks if router is not None else None) or []:
+        if isinstance(entry, dict):
+            for group in (model, "*"):
+                if group in entry:
+                    return list(entry[group])
+    return []
+
+
+def usual_retries() -> int:
+    """Return how often the proxy retries a request."""
+    router = proxy_server.llm_router
+    retries = getattr(router, "num_retries", 0) if router is not None else 0
+    return retries if isinstance(retries, int) else 0
+
+
+async def cooled_down() -> frozenset[str]:
+    """Return the ids of deployments that LiteLLM has cooled down."""
+    from litellm.router_utils.cooldown_handlers import async_get_cooldown_deployments
+
+    router = proxy_server.llm_router
+    if router is None:
+        return frozenset()
+    found = await async_get_cooldown_deployments(
+        litellm_router_instance=router, parent_otel_span=None
+    )
+    return frozenset(found)
+
+
+async def probe(deployment: Deployment) -> Probe:
+    """Ask one deployment for a real, tiny answer. Not counted: it bypasses the client's path."""
+    info = deployment.get("model_info") or {}
+    name = str(info.get("id"))
+    router = proxy_server.llm_router
+    if router is None:
+        return Probe(name, "the proxy has no router yet")
+    common: dict[str, Any] = {
+        "model": name, "num_retries": 0, "timeout": PROBE_TIMEOUT,
+        "cache": {"no-cache": True, "no-store": True}, "disable_fallbacks": True,
+    }
+    try:
+        if info.get("mode") == "embedding":
+            call = router.aembedding(input=["ping"], **common)
+        else:
+            call = router.acompletion(
+                messages=[{"role": "user", "content": "ping"}], max_tokens=1, **common
+            )
+        await asyncio.wait_for(call, PROBE_TIMEOUT + 1)
+    except Exception as error:  # noqa: BLE001  # whatever it is, the slot does not answer
+        log.info("probe of %s failed: %s", name, type(error).__name__)
+        status = getattr(error, "status_code", None)
+        return Probe(name, f"{type(error).__name__}" + (f" ({status})" if status else ""))
+    return Probe(name)
+
+
+async def admin_of(request: Request, token: str) -> str | None:
+    """Return the name of the proxy admin whose key `token` is, None when it is nobody's.
+
+    Raises:
+        Forbidden: it is a known key, but no proxy admin's.
+        StateUnreachable: LiteLLM could not say, because its database is out of reach.
+    """
+    from litellm.proxy.auth.user_api_key_auth import user_api_key_auth
+
+    if proxy_server.master_key is None:
+        raise Forbidden(
+            "this proxy has no master key, so nobody is its admin",
+            "set general_settings.master_key, or name operators in the policy",
+        )
+    try:
+        known = await user_api_key_auth(request=request, api_key=f"Bearer {token}")
+    except (ProxyException, HTTPException) as error:
+        code = int(getattr(error, "code", None) or getattr(error, "status_code", 0) or 0)
+        if code == 403:
+            raise Forbidden("this key may not use Coalmine", "use a proxy admin's key") from error
+        if code >= 500 and proxy_server.prisma_client is not None:
+            raise StateUnreachable("LiteLLM could not check the key") from error
+        return None
+    except Exception as error:
+        # Without a database LiteLLM raises bare exceptions for keys that nobody knows.
+        if proxy_server.prisma_client is not None:
+            raise StateUnreachable("LiteLLM could not check the key") from error
+        return None
+    if known.user_role != LitellmUserRoles.PROXY_ADMIN:
+        raise Forbidden("this key is no proxy admin's", "use a proxy admin's key")
+    return str(known.user_id or "proxy admin")
+
+
+def mount(router: Any) -> None:
+    """Put our routes first into the proxy's app.
+
+    Behind LiteLLM's lazy routes, each worker's first call would stand still for a second while all
+    of them are built, right when someone rolls back (measured).
+    """
+    app = proxy_server.app
+    before = list(app.router.routes)
+    app.include_router(router)
+    ours = [route for route in app.router.routes if route not in before]
+    app.router.routes[:] = [*ours, *before]

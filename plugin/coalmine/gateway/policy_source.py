@@ -1,0 +1,97 @@
+"""The policy file: read at the start, re-read when it changes, never half."""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Mapping
+from pathlib import Path
+
+from coalmine.release import CoalmineError
+from coalmine.rollout.policy import Policy
+from coalmine.rollout.policy_file import PolicyError, read_policy
+
+log = logging.getLogger("coalmine.policy")
+
+REREAD = 2.0
+"""Seconds between two looks at the file; a change is in force within 5."""
+
+
+class PolicySource:
+    """The policy in force.
+
+    A faulty file at the start: no policy, and every service stays on LiteLLM's home group. A faulty
+    file later: the policy in force goes on. Either way :attr:`error` says why.
+
+    Args:
+        path: the file; without one the plugin observes.
+        environ: where ``os.environ/NAME`` is looked up.
+    """
+
+    def __init__(self, path: Path, environ: Mapping[str, str]) -> None:
+        self.path = path
+        self.base = path.resolve().parent
+        self.policy: Policy | None = None
+        self.error: CoalmineError | None = None
+        self._environ = environ
+        self._stamp: tuple[int, int, int] | None = None
+        self._looked = float("-inf")
+        self.reread()
+
+    def reread(self) -> None:
+        """Look at the file if it is time, and take it in if it has changed."""
+        now = time.monotonic()
+        if now - self._looked < REREAD:
+            return
+        self._looked = now
+        try:
+            stat = self.path.stat()
+            stamp = (stat.st_mtime_ns, stat.st_size, stat.st_ino)
+            if stamp == self._stamp:
+                return
+            policy = read_policy(self.path.read_text(encoding="utf-8"), str(self.path))
+        except FileNotFoundError:
+            if self.policy is not None and self._stamp is not None:
+                log.warning("the policy %s is gone; the one in force goes on", self.path)
+            self._stamp = None
+            return
+        except PolicyError as error:
+            self._stamp, self.error = stamp, error
+            log.error("the policy is not used:\n%s", error)
+            return
+        except (OSError, UnicodeDecodeError) as error:
+            self.error = PolicyUnreadable(f"{self.path} cannot be read: {error}")
+            log.error("%s", self.error)
+            return
+        if self._stamp is not None:
+            log.info("the policy %s was read again; it is for the next rollout", self.path)
+        self._stamp, self.policy, self.error = stamp, policy, None
+
+    def beside(self, name: str) -> Path:
+        """Return a file beside the policy, hidden."""
+        return self.base / f".{name}"
+
+    def state_url(self) -> str:
+        """Return the address of the shared state, with the environment looked up."""
+        assert self.policy is not None
+        return self._resolved(self.policy.state) or ""
+
+    def secret(self, field: str) -> str | None:
+        """Return a secret of the policy, looked up in the environment; None without one."""
+        return self._resolved(getattr(self.policy, field)) if self.policy else None
+
+    def _resolved(self, value: str | None) -> str | None:
+        if value is not None and value.startswith("os.environ/"):
+            name = value.removeprefix("os.environ/")
+            if name not in self._environ:
+                raise PolicyUnreadable(
+                    f"the policy refers to {value}, but {name} is not set", f"set {name}"
+                )
+            return self._environ[name]
+        return value
+
+
+class PolicyUnreadable(CoalmineError):
+    """The policy file cannot be read, or refers to what is not there."""
+
+    code = "policy_unreadable"

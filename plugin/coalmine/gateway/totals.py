@@ -1,0 +1,150 @@
+"""Totals: what attempts add to a gateway's counters, and their text for Prometheus.
+
+A series is one string, the metric and its labels joined by a character that no name has, so that
+any store can keep totals as plain name → number.
+"""
+
+from __future__ import annotations
+
+from bisect import bisect_left
+from collections.abc import Iterable, Mapping
+
+from coalmine.guardrails import Attempt, Outcome
+
+SEPARATOR = "\x1f"
+
+LABELS: dict[str, tuple[str, ...]] = {
+    "coalmine_attempts_total": ("service", "release", "arm", "deployment", "outcome"),
+    "coalmine_cached_total": ("service", "release"),
+    "coalmine_rescued_total": ("service", "release"),
+    "coalmine_conversations_total": ("service", "release", "arm", "basis"),
+    "coalmine_unrecognised_total": ("service", "reason"),
+    "coalmine_moves_total": ("service", "reason"),
+    "coalmine_rollbacks_total": ("service", "trigger"),
+    "coalmine_faults_total": ("kind",),
+    "coalmine_dropped_total": ("reason",),
+}
+"""Counters and their labels."""
+
+HISTOGRAMS: dict[str, tuple[str, ...]] = {
+    "coalmine_ttft_seconds": ("service", "release", "arm"),
+    "coalmine_inter_token_seconds": ("service", "release", "arm"),
+    "coalmine_request_seconds": ("service", "release", "arm"),
+}
+
+HELP: dict[str, str] = {
+    "coalmine_attempts_total": "Attempts that ended, each counted once.",
+    "coalmine_cached_total": "Requests answered from LiteLLM's cache; no attempts.",
+    "coalmine_rescued_total": "Requests that the candidate failed and stable answered.",
+    "coalmine_conversations_total": "Conversations given to an arm, by how they were recognised.",
+    "coalmine_unrecognised_total": "Requests whose conversation could not be recognised.",
+    "coalmine_moves_total": "Conversations that changed release.",
+    "coalmine_rollbacks_total": "Rollbacks.",
+    "coalmine_faults_total": "Faults of Coalmine's own; each served stable.",
+    "coalmine_dropped_total": "Attempts that could not be counted.",
+    "coalmine_ttft_seconds": "Seconds to the first content.",
+    "coalmine_inter_token_seconds": "Mean seconds between contents of one answer.",
+    "coalmine_request_seconds": "Seconds of a whole attempt.",
+}
+
+BOUNDS: dict[str, tuple[float, ...]] = {
+    "coalmine_ttft_seconds": (0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60),
+    "coalmine_inter_token_seconds": (0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.25, 0.5, 1, 5),
+    "coalmine_request_seconds": (0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 120, 300, 600),
+}
+"""Upper bounds of the Prometheus buckets, seconds."""
+
+
+def series(metric: str, *labels: str) -> str:
+    """Return the name of a series."""
+    return SEPARATOR.join((metric, *labels))
+
+
+def _observe(into: dict[str, float], metric: str, labels: tuple[str, ...], value: float) -> None:
+    bounds = BOUNDS[metric]
+    at = bisect_left(bounds, value)
+    bound = f"{bounds[at]:g}" if at < len(bounds) else "+Inf"
+    for name, added in (("bucket" + SEPARATOR + bound, 1.0), ("sum", value), ("count", 1.0)):
+        full = series(metric, *labels, name)
+        into[full] = into.get(full, 0.0) + added
+
+
+def totals_of(attempts: Iterable[Attempt]) -> dict[str, float]:
+    """Return what `attempts` add to the totals."""
+    added: dict[str, float] = {}
+    for attempt in attempts:
+        if attempt.outcome is Outcome.DOWN:
+            continue
+        arm = attempt.arm.value if attempt.arm else ""
+        name = series("coalmine_attempts_total", attempt.service, attempt.release, arm,
+                      attempt.deployment, attempt.outcome.value)
+        added[name] = added.get(name, 0.0) + 1
+        if attempt.rescued:
+            name = series("coalmine_rescued_total", attempt.service, attempt.release)
+            added[name] = added.get(name, 0.0) + 1
+        if attempt.outcome is Outcome.OK:
+            labels = (attempt.service, attempt.release, arm)
+            if attempt.ttft is not None:
+                _observe(added, "coalmine_ttft_seconds", labels, attempt.ttft)
+            if attempt.inter_token is not None:
+                _observe(added, "coalmine_inter_token_seconds", labels, attempt.inter_token)
+            _observe(added, "coalmine_request_seconds", labels, attempt.seconds)
+    return added
+
+
+def _escaped(value: str) -> str:
+    return value.replace("\\", "\\\\").replace('"', '\\"').replace("\n", "\\n")
+
+
+def _labels(names: Iterable[str], values: Iterable[str]) -> str:
+    inner = ",".join(f'{n}="{_escaped(v)}"' for n, v in zip(names, values, strict=False))
+    return "{" + inner + "}" if inner else ""
+
+
+def render(totals: Mapping[str, float], gauges: Mapping[str, Mapping[tuple[tuple[str, str], ...],
+                                                                   float]]) -> str:
+    """Return the exposition text of totals and gauges.
+
+    Args:
+        totals: the gateway's totals by name of the series.
+        gauges: for each gauge, its values by labels ((name, value), …).
+    """
+    counters: dict[str, list[str]] = {}
+    grouped: dict[str, dict[tuple[str, ...], dict[str, float]]] = {}
+    for full, value in sorted(totals.items()):
+        metric, *values = full.split(SEPARATOR)
+        if metric in LABELS:
+            line = f"{metric}{_labels(LABELS[metric], values)} {value:g}"
+            counters.setdefault(metric, []).append(line)
+        elif metric in HISTOGRAMS:
+            count = len(HISTOGRAMS[metric])
+            grouped.setdefault(metric, {}).setdefault(tuple(values[:count]), {})[
+                SEPARATOR.join(values[count:])] = value
+    lines: list[str] = []
+    for metric in LABELS:
+        lines += [f"# HELP {metric} {HELP[metric]}", f"# TYPE {metric} counter"]
+        lines += counters.get(metric, [])
+    for metric, names in HISTOGRAMS.items():
+        lines += [f"# HELP {metric} {HELP[metric]}", f"# TYPE {metric} histogram"]
+        for held, parts in grouped.get(metric, {}).items():
+            lines += _histogram(metric, names, held, parts)
+    for metric, by_labels in gauges.items():
+        lines.append(f"# TYPE {metric} gauge")
+        for pairs, value in by_labels.items():
+            label = _labels((n for n, _ in pairs), (v for _, v in pairs))
+            lines.append(f"{metric}{label} {value:g}")
+    return "\n".join(lines) + "\n"
+
+
+def _histogram(metric: str, names: tuple[str, ...], values: tuple[str, ...],
+               parts: Mapping[str, float]) -> list[str]:
+    lines = []
+    running = 0.0
+    for bound in (*(f"{b:g}" for b in BOUNDS[metric]), "+Inf"):
+        running += parts.get("bucket" + SEPARATOR + bound, 0.0)
+        label = _labels((*names, "le"), (*values, bound))
+        lines.append(f"{metric}_bucket{label} {running:g}")
+    label = _labels(names, values)
+    lines.append(f"{metric}_sum{label} {parts.get('sum', 0.0):g}")
+    lines.append(f"{metric}_count{label} {parts.get('count', 0.0):g}")
+    return lines

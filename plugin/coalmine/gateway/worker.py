@@ -1,0 +1,205 @@
+"""One worker process's Coalmine: everything wired together once, at LiteLLM's start."""
+
+from __future__ import annotations
+
+import logging
+import os
+import secrets
+import socket
+import tempfile
+import time
+from collections.abc import Callable, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
+
+from coalmine.control.api import Surroundings, build_api
+from coalmine.control.commands import Commands, Probe
+from coalmine.control.controller import Controller
+from coalmine.gateway import litellm_router
+from coalmine.gateway.assign import Assigner
+from coalmine.gateway.attempts import Accounts
+from coalmine.gateway.collector import Collector
+from coalmine.gateway.fleet import EMPTY, Fleet, read_fleet
+from coalmine.gateway.follower import Follower
+from coalmine.gateway.gauges import gauges
+from coalmine.gateway.policy_source import PolicySource
+from coalmine.gateway.totals import render
+from coalmine.gateway.turns import Turns
+from coalmine.release import Slot
+from coalmine.rollout.policy import ServicePolicy
+from coalmine.state import State, open_state
+
+log = logging.getLogger("coalmine")
+
+THREADS = 8
+"""Threads for calls to the state; each call is bounded by the state's deadline."""
+
+SETTLE = 2.0
+"""Seconds that an ended attempt waits for LiteLLM's log event before it is shipped without."""
+
+
+class Worker:
+    """Coalmine in one worker process.
+
+    Args:
+        environ: the environment; read here and nowhere else.
+        problems: what makes this LiteLLM unsupported; then stable only.
+        wall: unix seconds; mono: monotonic seconds.
+    """
+
+    def __init__(
+        self,
+        environ: Mapping[str, str],
+        problems: list[str],
+        wall: Callable[[], float] = time.time,
+        mono: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self.id = f"{socket.gethostname()[:20]}-{os.getpid()}-{secrets.token_hex(3)}"
+        self.problems = problems
+        self._environ = environ
+        self.mono = mono
+        self._wall = wall
+        self.source = PolicySource(Path(environ.get("COALMINE_CONFIG", "coalmine.yaml")), environ)
+        policy = self.source.policy
+        self.gateway = (policy.gateway if policy else None) or socket.gethostname()
+        self.executor = ThreadPoolExecutor(THREADS, thread_name_prefix="coalmine-state")
+        self.turns = Turns()
+        self.fleet: Fleet = EMPTY
+        self._fleet_key: Any = None
+        self.collector = Collector(self.id, self.gateway, lambda: self.follower.state)
+        self.count = self.collector.count
+        self.accounts = Accounts(
+            ended=self.collector.add, count=self.count, plan=self.plan,
+            fleet=lambda: self.fleet, wall=wall, mono=mono,
+        )
+        self.follower = Follower(
+            self.id, self.gateway, connect=self._connect, policy=lambda: self.source.policy,
+            snapshot=self.source.beside("coalmine-snapshot.json") if policy else None,
+            in_flight=self.accounts.in_flight, on_moves=self._moved, tick=self._tick, wall=wall,
+        )
+        self.assigner = Assigner(self.follower, self.count, wall, self.executor)
+        self.commands = Commands(
+            self.follower, policy=lambda: self.source.policy, probe=self._probe,
+            count=self.count, wall=wall,
+        )
+        self.controller = Controller(
+            self.id, state=lambda: self.follower.state, policy=lambda: self.source.policy,
+            count=self.count, wall=wall,
+        )
+        self._swept = 0.0
+        self._cooled: frozenset[str] = frozenset()
+        self._cooled_at = float("-inf")
+
+    def start(self) -> None:
+        """Start the threads and add the routes."""
+        self.look_at_fleet()
+        self.follower.start()
+        self.collector.start()
+        if self.source.policy is not None:
+            self.controller.start()
+        litellm_router.mount(build_api(Surroundings(
+            commands=self.commands, applied=self.follower, policy=lambda: self.source.policy,
+            admin=litellm_router.admin_of, metrics=self.metrics, health=self.health,
+            metrics_token=lambda: self.source.secret("metrics_token"),
+            alert_token=lambda: self.source.secret("alertmanager_token"),
+            executor=self.executor,
+        )))
+        log.info("Coalmine: worker %s of gateway %s, %s", self.id, self.gateway,
+                 f"policy {self.source.path}" if self.source.policy else "no policy: observing")
+
+    # what the hooks ask --------------------------------------------------------------------------
+
+    def rules(self, service: str) -> ServicePolicy | None:
+        """The policy of a service: the rollout's own while one runs, else the file's."""
+        known = self.follower.service(service)
+        if known is not None and known.rollout is not None:
+            return known.rollout.policy
+        policy = self.source.policy
+        return policy.services.get(service) if policy else None
+
+    def plan(self, service: str) -> Any:
+        """The plan in force, re-read first when the state is known to have changed."""
+        if self.follower.outdated():
+            self.follower.refresh()
+        return self.follower.plan(service)
+
+    def look_at_fleet(self) -> Fleet:
+        """Read LiteLLM's deployments again if they have changed."""
+        found = litellm_router.model_list()
+        key = tuple(map(id, found))
+        if key != self._fleet_key:
+            policy = self.source.policy
+            names = list(policy.services if policy else ())
+            self.fleet, self._fleet_key = read_fleet(found, names), key
+            for warning in self.fleet.warnings:
+                log.warning("%s", warning)
+        return self.fleet
+
+    async def cooled_down(self) -> frozenset[str]:
+        """Ids of the deployments that LiteLLM has cooled down, at most 100 ms old."""
+        if self.mono() - self._cooled_at > 0.1:
+            self._cooled_at = self.mono()
+            self._cooled = await litellm_router.cooled_down()
+        return self._cooled
+
+    # ---------------------------------------------------------------------------------------------
+
+    def _connect(self) -> State:
+        policy = self.source.policy
+        if policy is not None:
+            ttl = max((s.sessions.ttl for s in policy.services.values()), default=86400.0)
+            return open_state(self.source.state_url(), base=self.source.base, pin_ttl=ttl)
+        # Observing: the workers of this gateway share their figures through a private file.
+        parent = os.getppid() if self._environ.get("COALMINE_SHARE", "1") != "0" else os.getpid()
+        place = Path(tempfile.gettempdir()) / f"coalmine-observe-{os.getuid()}-{parent}"
+        place.mkdir(mode=0o700, exist_ok=True)
+        return open_state(f"sqlite:///{place}/observe.db", base=place)
+
+    def _moved(self, keys: list[bytes] | None) -> None:
+        if keys is None:
+            self.assigner.pins.clear()
+            return
+        for key in keys:
+            self.assigner.pins.forget(key)
+
+    def _tick(self) -> None:
+        """Twice a second, from the follower's thread."""
+        now = self.mono()
+        if now - self._swept < 1.0:
+            return
+        self._swept = now
+        self.source.reread()
+        self.look_at_fleet()
+        for turn in self.turns:
+            self.accounts.settle(turn, SETTLE)
+        for turn in self.turns.sweep(now):
+            self.accounts.lost(turn)
+
+    async def _probe(self, service: str, slot: Slot) -> list[Probe]:
+        deployments = self.look_at_fleet().deployments(service, slot)
+        return [await litellm_router.probe(deployment) for deployment in deployments]
+
+    def metrics(self) -> str:
+        """The exposition text of this gateway: all of its workers together."""
+        self.collector.flush(False)
+        state = self.follower.state
+        if state is None:
+            return render({}, {})
+        workers = [beat for beat in state.workers() if beat.gateway == self.gateway]
+        return render(state.totals(self.gateway), gauges(self.follower.services, workers, state))
+
+    def health(self) -> tuple[dict[str, Any], bool]:
+        """Whether Coalmine is well, without any configuration in it."""
+        silence = self.follower.silence()
+        reached = silence < 5.0
+        well = reached and not self.problems and self.source.error is None
+        return {
+            "status": "ok" if well else "degraded",
+            "mode": "stable_only" if self.problems else (
+                "observe" if self.source.policy is None else "rollout"),
+            "state": "reached" if reached else "out_of_reach",
+            "policy": "error" if self.source.error else "ok",
+            "litellm": "unsupported" if self.problems else "ok",
+            "warnings": len(self.fleet.warnings),
+        }, well

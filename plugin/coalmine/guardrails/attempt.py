@@ -1,0 +1,122 @@
+"""An attempt that has ended: the one record from which every figure is made."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from enum import Enum
+from typing import Any
+
+from coalmine.routing import Arm
+
+
+class Outcome(str, Enum):
+    """How an attempt ended. The first three failures are the release's; the last two never are."""
+
+    OK = "ok"
+    ERROR = "error"
+    TIMEOUT = "timeout"
+    INCOMPLETE = "incomplete"
+    CLIENT_ERROR = "client_error"
+    DISCONNECT = "disconnect"
+    DOWN = "down"
+    """No attempt was made: the arm had no deployment left for this request. Counted for
+    availability only, in no rate."""
+
+
+FAILURES = frozenset({Outcome.ERROR, Outcome.TIMEOUT, Outcome.INCOMPLETE})
+"""What counts against a release."""
+
+
+@dataclass(frozen=True, slots=True)
+class Attempt:
+    """One call to one deployment, ended.
+
+    Attributes:
+        at: unix time of its end, seconds.
+        service: the service; the model group's name where no policy names it.
+        release: the release, "" when unknown (observe mode).
+        arm: the arm, None outside a rollout's releases.
+        deployment: LiteLLM's id of the deployment.
+        outcome: how it ended.
+        conversation: hash that stands for the conversation, "" when it was not recognised.
+        caller: hash that stands for the caller's key.
+        alias: the key's alias, for people; "" when it has none.
+        chance: the candidate's chance when the conversation was drawn, None when it was not.
+        turn: number of the conversation's turn as far as this worker knows, from 0.
+        evidence: whether it counts in comparisons of the arms.
+        ttft: seconds to the first content, None when there was none.
+        inter_token: mean seconds between two chunks of content, None with fewer than two.
+        seconds: whole time in seconds.
+        tokens: tokens of the answer, None when unknown.
+        cost: its cost in dollars, None when unknown.
+        rescued: it failed, and the request went on to stable.
+    """
+
+    at: float
+    service: str
+    release: str
+    arm: Arm | None
+    deployment: str
+    outcome: Outcome
+    conversation: str = ""
+    caller: str = ""
+    alias: str = ""
+    chance: float | None = None
+    turn: int = 0
+    evidence: bool = False
+    ttft: float | None = None
+    inter_token: float | None = None
+    seconds: float = 0.0
+    tokens: int | None = None
+    cost: float | None = None
+    rescued: bool = False
+
+    @property
+    def failed(self) -> bool:
+        """Whether it counts against its release."""
+        return self.outcome in FAILURES
+
+    @property
+    def judged(self) -> bool:
+        """Whether it is in the rates at all."""
+        return self.outcome is Outcome.OK or self.failed
+
+
+def to_row(attempt: Attempt) -> list[Any]:
+    """Return the attempt as a JSON array, in the order of its fields."""
+    return [
+        attempt.at, attempt.service, attempt.release,
+        attempt.arm.value if attempt.arm else None, attempt.deployment, attempt.outcome.value,
+        attempt.conversation, attempt.caller, attempt.alias, attempt.chance, attempt.turn,
+        attempt.evidence, attempt.ttft, attempt.inter_token, attempt.seconds, attempt.tokens,
+        attempt.cost, attempt.rescued,
+    ]
+
+
+def _time(value: Any) -> float | None:
+    """A measure of time or cost: finite and not negative, else it is dropped."""
+    if isinstance(value, (int, float)) and not isinstance(value, bool):
+        return float(value) if math.isfinite(value) and value >= 0 else None
+    return None
+
+
+def from_row(row: Any) -> Attempt:
+    """Return the attempt that :func:`to_row` wrote; a senseless measure becomes None.
+
+    Raises:
+        ValueError: when it is no such array.
+    """
+    try:
+        (at, service, release, arm, deployment, outcome, conversation, caller, alias, chance, turn,
+         evidence, ttft, inter_token, seconds, tokens, cost, rescued) = row
+        return Attempt(
+            at=float(at), service=str(service), release=str(release),
+            arm=Arm(arm) if arm is not None else None, deployment=str(deployment),
+            outcome=Outcome(outcome), conversation=str(conversation), caller=str(caller),
+            alias=str(alias), chance=chance, turn=int(turn), evidence=bool(evidence),
+            ttft=_time(ttft), inter_token=_time(inter_token), seconds=_time(seconds) or 0.0,
+            tokens=tokens, cost=_time(cost), rescued=bool(rescued),
+        )
+    except (TypeError, ValueError) as error:
+        raise ValueError(f"not an attempt: {str(row)[:200]}") from error

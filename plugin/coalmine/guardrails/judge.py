@@ -1,0 +1,215 @@
+"""Judging: every guardrail against the windows of both arms, none left out, worst one first."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from enum import Enum
+from functools import partial
+
+from coalmine.guardrails.guardrail import Action, Guardrail, Metric, Severity
+from coalmine.guardrails.window import Window
+
+MIN_CONCURRENT = 10
+"""Judged attempts of the concurrent stable arm, below which the recorded baseline is taken."""
+
+MIN_CALLERS = 5
+"""Active callers from which on one of them alone cannot roll back."""
+
+
+class Status(str, Enum):
+    """What a guardrail says."""
+
+    NO_DATA = "no_data"
+    OK = "ok"
+    BREACH = "breach"
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """One guardrail's word.
+
+    Attributes:
+        guardrail: which.
+        status: what it says.
+        candidate: the candidate's figure, None without one.
+        stable: what it was compared with, None for absolute limits.
+        limit: the figure that it must not pass, None when unknown.
+        against: ``stable``, ``baseline``, ``limit`` or None.
+        sentence: the same in words.
+        evidence: the wealth of the evidence against the candidate, None when there is none.
+        action: what it asks for now, None when it asks for nothing.
+        lone_caller: the only caller that the breach comes from, None otherwise.
+    """
+
+    guardrail: Guardrail
+    status: Status
+    sentence: str
+    candidate: float | None = None
+    stable: float | None = None
+    limit: float | None = None
+    against: str | None = None
+    evidence: float | None = None
+    action: Action | None = None
+    lone_caller: str | None = None
+
+
+def figure(metric: Metric, value: float | None) -> str:
+    """Return a figure with its unit, for people."""
+    if value is None:
+        return "unknown"
+    if metric.is_share:
+        return f"{value * 100:.3g} %"
+    if metric.is_latency:
+        return f"{value * 1000:.4g} ms"
+    return f"{value:.4g}"
+
+
+def _reference(
+    guardrail: Guardrail, stable: Window, baseline: Mapping[str, float]
+) -> tuple[float | None, str]:
+    """Return what a relative guardrail compares with, and what that is."""
+    if stable.judged >= MIN_CONCURRENT:
+        return stable.value(guardrail.metric), "stable"
+    return baseline.get(guardrail.metric.value), "baseline"
+
+
+def _limit(guardrail: Guardrail, reference: float | None) -> tuple[float | None, bool]:
+    """Return the limit in the metric's unit, and whether it is a lower one."""
+    if guardrail.max is not None:
+        return guardrail.max, False
+    if guardrail.min is not None:
+        return guardrail.min, True
+    if guardrail.slo is not None and guardrail.max_slo_ratio is not None:
+        return guardrail.slo * guardrail.max_slo_ratio, False
+    if reference is None:
+        return None, guardrail.min_ratio is not None
+    if guardrail.max_ratio is not None:
+        return reference * guardrail.max_ratio, False
+    if guardrail.min_ratio is not None:
+        return reference * guardrail.min_ratio, True
+    assert guardrail.max_increase is not None
+    return reference * (1 + guardrail.max_increase), False
+
+
+def _beyond(value: float, limit: float, lower: bool) -> bool:
+    return value < limit if lower else value > limit
+
+
+def judge(
+    guardrail: Guardrail, candidate: Window, stable: Window, baseline: Mapping[str, float]
+) -> Finding:
+    """Judge one guardrail.
+
+    Args:
+        guardrail: the guardrail.
+        candidate: the candidate's window, as long as the guardrail's.
+        stable: the concurrent stable arm's, of the same length.
+        baseline: stable's figures from before the rollout, by metric.
+    """
+    metric = guardrail.metric
+    value = candidate.value(metric)
+    reference, against = (None, "limit")
+    if guardrail.relative:
+        reference, against = _reference(guardrail, stable, baseline)
+    limit, lower = _limit(guardrail, reference)
+    say = partial(Finding, guardrail, candidate=value, stable=reference, limit=limit,
+                  against=against)
+
+    enough = candidate.conversations >= guardrail.min_conversations
+    if value is None or limit is None or not enough:
+        missing = (
+            f"{candidate.conversations} of {guardrail.min_conversations} candidate conversations"
+            if not enough
+            else ("nothing to compare with" if limit is None else "no figure yet")
+        )
+        return say(status=Status.NO_DATA, sentence=f"{guardrail.name}: {missing}")
+
+    words = f"{metric.value} {figure(metric, value)}"
+    compared = {
+        "stable": f"stable {figure(metric, reference)}, ",
+        "baseline": f"recorded baseline {figure(metric, reference)}, ",
+        "limit": "",
+    }[against]
+    bound = f"{compared}limit {'≥' if lower else '≤'} {figure(metric, limit)}"
+    if not _beyond(value, limit, lower):
+        return say(status=Status.OK, sentence=f"{guardrail.name}: {words} ({bound})")
+
+    sentence = f"{guardrail.name}: {words} over {guardrail.seconds:g} s ({bound})"
+    action = None if guardrail.dry_run else guardrail.action
+    lone = _lone_caller(guardrail, candidate, limit, lower)
+    if lone is not None:
+        sentence += f"; it vanishes without the key {lone}, so it only pauses"
+        action = action and Action.PAUSE
+    return say(status=Status.BREACH, sentence=sentence, action=action, lone_caller=lone)
+
+
+def _lone_caller(
+    guardrail: Guardrail, candidate: Window, limit: float, lower: bool
+) -> str | None:
+    """Return the key alias of the one caller from whom a breach comes, None when it does not."""
+    if candidate.callers < MIN_CALLERS or not guardrail.metric.is_share:
+        return None
+    worst = candidate.worst_caller()
+    if worst is None:
+        return None
+    rest = candidate.without(worst).value(guardrail.metric)
+    if rest is not None and _beyond(rest, limit, lower):
+        return None
+    return candidate.alias_of(worst)
+
+
+class Decide(str, Enum):
+    """The verdict on a rollout."""
+
+    PROMOTE = "promote"
+    HOLD = "hold"
+    PAUSE = "pause"
+    ROLLBACK = "rollback"
+
+
+@dataclass(frozen=True, slots=True)
+class Verdict:
+    """What is to be done, and why.
+
+    Attributes:
+        decision: the decision.
+        reason: in words.
+        findings: all guardrails' words, worst first.
+        worst: the finding that decided, None when none did.
+    """
+
+    decision: Decide
+    reason: str
+    findings: tuple[Finding, ...] = ()
+    worst: Finding | None = None
+
+
+_SEVERITIES = (Severity.MILD, Severity.MAJOR, Severity.CRITICAL)
+_ACTIONS = (None, Action.PAUSE, Action.ROLLBACK)
+
+
+def _badness(finding: Finding) -> tuple[int, int, int]:
+    return (
+        int(finding.status is Status.BREACH),
+        _ACTIONS.index(finding.action),
+        _SEVERITIES.index(finding.guardrail.severity),
+    )
+
+
+def weigh(findings: Iterable[Finding], *, step_over: bool, holding: str) -> Verdict:
+    """Return the verdict on all findings together; the worst one decides.
+
+    Args:
+        findings: one for each guardrail.
+        step_over: whether soak and minimum of the step are reached.
+        holding: what is still waited for, in words, when nothing is broken.
+    """
+    ranked = tuple(sorted(findings, key=_badness, reverse=True))
+    worst = ranked[0] if ranked and ranked[0].action is not None else None
+    if worst is not None:
+        decision = Decide.ROLLBACK if worst.action is Action.ROLLBACK else Decide.PAUSE
+        return Verdict(decision, worst.sentence, ranked, worst)
+    if step_over:
+        return Verdict(Decide.PROMOTE, "soak and minimum reached, nothing is broken", ranked)
+    return Verdict(Decide.HOLD, holding, ranked)

@@ -1,0 +1,70 @@
+"""Policy, phases and the transitions between them. Pure."""
+
+from coalmine.rollout.events import (
+    BakeOver,
+    Drained,
+    Event,
+    Halt,
+    Promote,
+    Register,
+    Resume,
+    RollBack,
+    Start,
+    StepOver,
+)
+from coalmine.rollout.policy import (
+    Operator,
+    Policy,
+    ReleaseEntry,
+    RolloutPlan,
+    ServicePolicy,
+    Sessions,
+    Step,
+)
+from coalmine.rollout.policy_file import PolicyError, Problem, read_policy, warnings
+from coalmine.rollout.service import (
+    Back,
+    EraRecord,
+    Pause,
+    ReleaseRecord,
+    Rollout,
+    Service,
+    first_state,
+    routing_plan,
+)
+from coalmine.rollout.transitions import TABLE, Refused, apply
+
+__all__ = [
+    "TABLE",
+    "Back",
+    "BakeOver",
+    "Drained",
+    "EraRecord",
+    "Event",
+    "Halt",
+    "Operator",
+    "Pause",
+    "Policy",
+    "PolicyError",
+    "Problem",
+    "Promote",
+    "Refused",
+    "Register",
+    "ReleaseEntry",
+    "ReleaseRecord",
+    "Resume",
+    "RollBack",
+    "Rollout",
+    "RolloutPlan",
+    "Service",
+    "ServicePolicy",
+    "Sessions",
+    "Start",
+    "Step",
+    "StepOver",
+    "apply",
+    "first_state",
+    "read_policy",
+    "routing_plan",
+    "warnings",
+]

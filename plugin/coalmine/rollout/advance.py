@@ -1,0 +1,152 @@
+"""What a service does by itself: from its state, the verdict and what is observed to an event.
+
+Pure, and the only place that knows which observation matters in which phase; the controller's loop
+asks it and writes what it says.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+
+from coalmine.guardrails import Decide, Verdict
+from coalmine.rollout import events as ev
+from coalmine.rollout.service import Rollout, Service
+from coalmine.routing import Phase
+
+SELF = "coalmine"
+"""Who acts when nobody asked."""
+
+
+@dataclass(frozen=True, slots=True)
+class Observed:
+    """What the controller sees of a service.
+
+    Attributes:
+        now: unix time.
+        verdict: the verdict on its guardrails, None where nothing is judged.
+        step_conversations: candidate conversations in this step.
+        last_candidate: unix time of the candidate's last attempt, None when there was none.
+        in_flight: requests open on the candidate, by worker.
+        behind: workers that do not apply the service's epoch yet.
+    """
+
+    now: float
+    verdict: Verdict | None = None
+    step_conversations: int = 0
+    last_candidate: float | None = None
+    in_flight: dict[str, int] = field(default_factory=dict)
+    behind: tuple[str, ...] = ()
+
+
+def step_over(service: Service, now: float, conversations: int) -> tuple[bool, str]:
+    """Return whether the step has soaked and has its minimum, and what is waited for if not."""
+    rollout = service.rollout
+    if rollout is None or service.phase is not Phase.CANARY:
+        return False, service.reason
+    if rollout.waiting:
+        return False, f"step {rollout.step} awaits approval"
+    step = rollout.current_step
+    left = step.soak - rollout.soak(now)
+    if left > 0:
+        return False, f"step {rollout.step} soaks for {left:.0f} s more"
+    if conversations < step.min_conversations:
+        return False, (
+            f"step {rollout.step} has {conversations} of {step.min_conversations} "
+            "candidate conversations"
+        )
+    return True, "soak and minimum reached"
+
+
+def next_event(service: Service, observed: Observed) -> ev.Event | None:
+    """Return the event that is due, None when nothing is."""
+    rollout = service.rollout
+    due = _DUE.get(service.phase)
+    return due(service, rollout, observed) if due is not None and rollout is not None else None
+
+
+def _broken(service: Service, observed: Observed) -> ev.Event | None:
+    """A guardrail that is broken: rolls back, or pauses what runs."""
+    verdict = observed.verdict
+    if verdict is None or verdict.worst is None:
+        return None
+    guardrail = verdict.worst.guardrail
+    if verdict.decision is Decide.ROLLBACK:
+        return ev.RollBack(
+            at=observed.now, who=f"guardrail {guardrail.name}", reason=verdict.reason,
+            trigger="guardrail", severity=guardrail.severity,
+        )
+    if verdict.decision is Decide.PAUSE and service.phase is not Phase.PAUSED:
+        lone = verdict.worst.lone_caller is not None
+        return ev.Halt(
+            at=observed.now, who=f"guardrail {guardrail.name}", reason=verdict.reason,
+            by="guardrail", timebox=None if lone else guardrail.timebox,
+        )
+    return None
+
+
+def _silent(rollout: Rollout, observed: Observed) -> ev.Event | None:
+    """Nobody has called the candidate for long."""
+    since = max(rollout.soaking_from or rollout.step_began, observed.last_candidate or 0.0)
+    quiet = observed.now - since
+    if quiet <= rollout.policy.give_up:
+        return None
+    return ev.Halt(
+        at=observed.now, who=SELF, by="controller", timebox=None,
+        reason=f"no attempt on the candidate for {quiet:.0f} s",
+    )
+
+
+def _canary(service: Service, rollout: Rollout, observed: Observed) -> ev.Event | None:
+    broken = _broken(service, observed)
+    if broken is not None:
+        return broken
+    over, _ = step_over(service, observed.now, observed.step_conversations)
+    if over:
+        return ev.StepOver(at=observed.now, who=SELF)
+    return _silent(rollout, observed) if rollout.waiting is None else None
+
+
+def _paused(service: Service, rollout: Rollout, observed: Observed) -> ev.Event | None:
+    broken = _broken(service, observed)
+    if broken is not None:
+        return broken
+    pause = rollout.pause
+    if pause is None or pause.timebox is None or observed.now - pause.at <= pause.timebox:
+        return None
+    return ev.RollBack(
+        at=observed.now, who=SELF, trigger="timebox",
+        reason=f"nobody answered the pause of {pause.who} within {pause.timebox:g} s: "
+        + service.reason,
+    )
+
+
+def _baking(service: Service, rollout: Rollout, observed: Observed) -> ev.Event | None:
+    broken = _broken(service, observed)
+    if broken is not None:
+        return broken
+    if rollout.soak(observed.now) >= rollout.plan.bake:
+        return ev.BakeOver(at=observed.now, who=SELF)
+    return None
+
+
+def _rolling_back(service: Service, rollout: Rollout, observed: Observed) -> ev.Event | None:
+    back = rollout.back
+    if back is None:
+        return None
+    waited = observed.now - back.at > rollout.policy.drain_timeout
+    if not waited and (observed.in_flight or observed.behind):
+        return None
+    return ev.Drained(
+        at=observed.now, who=SELF, leftovers=observed.in_flight,
+        reason="nothing runs on the candidate any more" if not observed.in_flight
+        else "the drain was given up with requests still running",
+    )
+
+
+_DUE: dict[Phase, Callable[[Service, Rollout, Observed], ev.Event | None]] = {
+    Phase.CANARY: _canary,
+    Phase.PAUSED: _paused,
+    Phase.BAKING: _baking,
+    Phase.ROLLING_BACK: _rolling_back,
+}

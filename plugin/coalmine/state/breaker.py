@@ -1,0 +1,81 @@
+"""A half-open circuit breaker: a hung server costs one deadline, not one for each call."""
+
+from __future__ import annotations
+
+import logging
+import os
+import threading
+from collections.abc import Callable
+
+from coalmine.state.errors import StateError, StateRefused, StateUnreachable
+
+log = logging.getLogger("coalmine.state")
+
+EVERY = 0.1
+EVERY_REFUSED = 2.0
+"""Seconds between two probes; a server that refuses us is not asked as often."""
+
+
+class Breaker:
+    """After a failure all calls fail at once until a probe in the background succeeds.
+
+    Args:
+        probe: asks the server; bounded in time; raises a StateError while it is not well.
+    """
+
+    def __init__(self, probe: Callable[[], None]) -> None:
+        self._probe = probe
+        self._error: StateError | None = None
+        self._lock = threading.Lock()
+        self._thread: threading.Thread | None = None
+        self._stop = threading.Event()
+        self._pid = os.getpid()
+
+    def check(self) -> None:
+        """Raise what is wrong while something is."""
+        error = self._error
+        if error is not None:
+            if os.getpid() != self._pid:
+                self._start()  # threads do not survive a fork
+            raise type(error)(error.message, error.hint)
+
+    def trip(self, error: StateError) -> None:
+        """Let all calls fail with `error`, and start probing."""
+        with self._lock:
+            first, self._error = self._error is None, error
+        if first:
+            log.warning("the state is out of reach: %s", error)
+            self._start()
+
+    def _start(self) -> None:
+        with self._lock:
+            alive = self._thread is not None and self._pid == os.getpid()
+            if alive or self._stop.is_set():
+                return
+            self._pid = os.getpid()
+            self._thread = threading.Thread(target=self._run, name="coalmine-probe", daemon=True)
+            self._thread.start()
+
+    def _run(self) -> None:
+        while not self._stop.is_set():
+            try:
+                self._probe()
+            except StateError as error:
+                if isinstance(error, StateRefused) and not isinstance(self._error, StateRefused):
+                    log.error("the state cannot be used: %s", error)
+                self._error = error
+                self._stop.wait(EVERY_REFUSED if isinstance(error, StateRefused) else EVERY)
+            else:
+                with self._lock:
+                    self._error = self._thread = None
+                log.warning("the state is back")
+                return
+
+    def close(self) -> None:
+        """Stop probing; calls fail from now on."""
+        self._stop.set()
+        thread = self._thread
+        self._error = StateUnreachable("the state was closed", "the gateway is stopping")
+        if thread is not None and thread is not threading.current_thread():
+            thread.join(5.0)
+            self._error = StateUnreachable("the state was closed", "the gateway is stopping")
