@@ -32,12 +32,7 @@ Json = dict[str, Any]
 
 CONNECT_TIMEOUT = 2.0
 READ_TIMEOUT = 10.0
-HEADERS = {
-    "Accept": "application/json",
-    "User-Agent": f"coalmine/{__version__}",
-    # A proxy that restarts leaves kept connections dead, which looks like a reset of a request.
-    "Connection": "close",
-}
+HEADERS = {"Accept": "application/json", "User-Agent": f"coalmine/{__version__}"}
 
 
 class Client:
@@ -141,6 +136,8 @@ class Client:
     def _call(self, method: str, path: str, body: Json | None = None, *, holds: str = "") -> Json:
         where = self.url
         try:
+            # One session a call: a proxy that restarts leaves kept connections dead, and their
+            # reset would look like one of this request.
             with requests.Session() as session:
                 session.trust_env = not _is_loopback(where)  # no HTTP proxy between us and us
                 answer = session.request(

@@ -31,7 +31,7 @@ class Commands(TyperGroup):
         try:
             return super().invoke(ctx)
         except CoalmineError as error:
-            print(f"coalmine: {one_line(error)}", file=sys.stderr)
+            print(f"coalmine: {one_line(error)}", file=sys.stderr, flush=True)
             raise typer.Exit(exit_code(error)) from None
 
 

@@ -12,7 +12,7 @@ import logging
 import secrets
 from collections.abc import Callable
 from concurrent.futures import Executor
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Protocol, TypeVar
 
 from coalmine.gateway.identity import Identity
@@ -229,18 +229,17 @@ class Assigner:
         decision = decide(plan, turn.pin, new=False, stable_up=up.stable,
                           candidate_up=up.candidate)
         if decision.pin is not None and turn.key is not None:
-            if not await self._ask(self._state().move, turn.key, code, decision.pin.code):
+            wanted = decision.pin.code
+            if await self._ask(self._state().move, turn.key, code, wanted):
+                turn.known = wanted
+            else:
                 # Another worker moved it first, and has told the client: decide with its pin.
-                now = await self._claim(turn.key, decision.pin.code)
-                code = decision.pin.code if now is None else now
-                self.pins.put(turn.key, code)
-                turn.known, turn.pin = code, read_pin(code, plan.era)
+                now = await self._claim(turn.key, wanted)
+                turn.known = wanted if now is None else now
+                turn.pin = read_pin(turn.known, plan.era)
                 decision = decide(plan, turn.pin, new=False, stable_up=up.stable,
                                   candidate_up=up.candidate)
-                decision = replace(decision, pin=None)
-            else:
-                self.pins.put(turn.key, decision.pin.code)
-                turn.known = decision.pin.code
+            self.pins.put(turn.key, turn.known)
         self._take(turn, plan, decision)
 
     async def answered(self, turn: Turn, plan: RoutingPlan) -> None:

@@ -70,9 +70,10 @@ class Accounts:
         if running is not None:
             if running.deployment == deployment and running.call_type == NESTING != call_type:
                 return
-            self._close(turn, Outcome.ERROR)
+            self.superseded(turn)
         self._ship_pending(turn)
         release, arm = self._belongs(turn, deployment)
+        turn.aborted = False
         turn.open = OpenAttempt(deployment, call_type, release, arm, self._mono())
         turn.finished = None
         self._in_flight[f"{turn.service}/{release}"] += 1
@@ -90,6 +91,11 @@ class Accounts:
         other = next((name for name, slot in plan.slots.items() if slot is place.slot), "")
         return other, None
 
+    def superseded(self, turn: Turn) -> None:
+        """Another attempt follows: one that is still open has failed on the way."""
+        if turn.open is not None:
+            self._close(turn, Outcome.ERROR)
+
     # closing ---------------------------------------------------------------------------------
 
     def succeeded(self, turn: Turn, answer: Any, call_type: str) -> Seen | None:
@@ -99,11 +105,10 @@ class Accounts:
             return None
         seen = read_answer(answer)
         keep(turn, seen)
-        running.first = None
         outcome = Outcome.OK
         if seen.failed:
             outcome = Outcome.ERROR
-        elif seen.finish in ABORTED:
+        elif turn.aborted or seen.finish in ABORTED:
             outcome = Outcome.INCOMPLETE
         self._close(turn, outcome, tokens=seen.tokens)
         return seen
@@ -130,15 +135,20 @@ class Accounts:
             running.last = now
         keep(turn, seen)
 
-    def streamed(self, turn: Turn, whole: Seen, error: BaseException | None = None) -> None:
-        """A stream ended, by itself or with `error`."""
+    def streamed(self, turn: Turn, whole: Seen, error: BaseException | None = None,
+                 finished: bool | None = None) -> None:
+        """A stream ended, by itself or with `error`.
+
+        `finished` says whether the engine itself ended it, None where that is not known.
+        """
         if turn.open is None:
             return
         if error is not None:
             outcome = outcome_of(error, client_timeout=turn.client_timeout)
         elif whole.failed:
             outcome = Outcome.ERROR
-        elif whole.finish is None or whole.finish in ABORTED:
+        elif (turn.aborted or finished is False or whole.finish is None
+              or whole.finish in ABORTED):
             outcome = Outcome.INCOMPLETE
         else:
             outcome = Outcome.OK
@@ -230,6 +240,8 @@ class Accounts:
             # What the client caused would fail at stable too: LiteLLM reads this very list when
             # it looks for a fallback, so it finds what it would have had without us.
             turn.rescue[:] = turn.usual or []
+        if running.arm is Arm.STABLE and Arm.CANDIDATE in turn.failed and outcome is Outcome.OK:
+            self._count("coalmine_rescued_total", turn.service, turn.moved_from or "")
         if outcome is Outcome.OK:
             turn.pending = attempt  # tokens and cost come with the log event
         else:

@@ -34,10 +34,12 @@ def _make() -> Any:
         handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(name)s: %(message)s"))
         log.addHandler(handler)
         log.setLevel(os.environ.get("COALMINE_LOG", "INFO"))
+    from coalmine.gateway.finish_reasons import watch
     from coalmine.gateway.plugin import CoalminePlugin
     from coalmine.gateway.signatures import mismatches
     from coalmine.gateway.worker import Worker
 
+    watch()
     problems = mismatches(CustomLogger)
     for problem in problems:
         log.error("this LiteLLM is not supported, stable only: %s", problem)

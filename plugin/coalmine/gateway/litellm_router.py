@@ -100,6 +100,30 @@ async def probe(deployment: Deployment) -> Probe:
     return Probe(name)
 
 
+OURS = frozenset({"fallbacks", "num_retries", "litellm_logging_obj", "proxy_server_request",
+                  "secret_fields", "litellm_call_id"})
+"""Fields of a request that a second call of the router must not take over."""
+
+
+STREAMS = {
+    "chat": "acompletion",
+    "completion": "atext_completion",
+    "messages": "aanthropic_messages",
+    "responses": "aresponses",
+}
+"""The router's call by kind of turn."""
+
+
+async def second_stream(kind: str, group: str, data: dict[str, Any]) -> Any:
+    """Return a new stream for the same request; our filter chooses again. None where we cannot."""
+    call = getattr(proxy_server.llm_router, STREAMS.get(kind, ""), None)
+    if call is None:
+        return None
+    again = {name: value for name, value in data.items() if name not in OURS}
+    again.update(model=group, stream=True)
+    return await call(**again)
+
+
 async def admin_of(request: Request, token: str) -> str | None:
     """Return the name of the proxy admin whose key `token` is, None when it is nobody's.
 

@@ -13,6 +13,7 @@ from typing import Any
 from litellm.integrations.custom_logger import CustomLogger
 
 from coalmine.gateway.answers import Seen, merge, read_chunk
+from coalmine.gateway.finish_reasons import CURRENT, provider_finished
 from coalmine.gateway.guard import guarded, nothing
 from coalmine.gateway.requests import Requests, deployment_id
 from coalmine.gateway.turns import Turn
@@ -60,6 +61,7 @@ class CoalminePlugin(CustomLogger):
     async def async_pre_call_deployment_hook(self, kwargs: dict[str, Any], call_type: Any) -> None:
         """An attempt begins."""
         turn = self.worker.turns.of(kwargs)
+        CURRENT.set(turn)
         if turn is not None:
             self.worker.accounts.opened(turn, deployment_id(kwargs), _value(call_type))
 
@@ -89,18 +91,32 @@ class CoalminePlugin(CustomLogger):
     ) -> AsyncGenerator[Any, None]:
         """A stream goes by. What we do with a chunk is guarded; what LiteLLM raises passes."""
         turn = self.worker.turns.of(request_data)
-        parts: list[Seen] = []
-        try:
+        if turn is None:
             async for chunk in response:
-                if turn is not None:
-                    await self._seen(turn, chunk, parts)
                 yield chunk
-        except BaseException as error:
-            if turn is not None:
-                await self._ended(turn, parts, error)
-            raise
-        if turn is not None:
-            await self._ended(turn, parts, None)
+            return
+        CURRENT.set(turn)
+        parts: list[Seen] = []
+        stream, source = response, response
+        while source is not None:
+            stream, source = source, None
+            sent = False
+            try:
+                async for chunk in stream:
+                    await self._seen(turn, chunk, parts)
+                    sent = True
+                    yield chunk
+            except BaseException as error:
+                await self._ended(turn, parts, error, None)
+                source = None if sent else await self._rescued(turn, request_data)
+                if source is None:
+                    raise
+        await self._ended(turn, parts, None, provider_finished(stream))
+
+    @guarded(nothing)
+    async def _rescued(self, turn: Turn, request_data: dict[str, Any]) -> Any:
+        """A stream that failed before its first byte, in a way that LiteLLM does not fall back."""
+        return await self.requests.rescue_stream(turn, request_data)
 
     @guarded(nothing)
     async def _seen(self, turn: Turn, chunk: Any, parts: list[Seen]) -> None:
@@ -110,10 +126,20 @@ class CoalminePlugin(CustomLogger):
             parts.append(seen)
 
     @guarded(nothing)
-    async def _ended(self, turn: Turn, parts: list[Seen], error: BaseException | None) -> None:
-        self.worker.accounts.streamed(turn, merge(parts), error)
+    async def _ended(self, turn: Turn, parts: list[Seen], error: BaseException | None,
+                     finished: bool | None) -> None:
+        self.worker.accounts.streamed(turn, merge(parts), error, finished)
         if error is None:
             await self.requests.answered(turn)
+
+    @guarded(nothing)
+    async def async_post_call_success_hook(
+        self, data: dict[str, Any], user_api_key_dict: Any, response: Any
+    ) -> None:
+        """The whole answer goes to the client: a rescued one keeps the model's usual name."""
+        turn = self.worker.turns.of(data)
+        if turn is not None and turn.rescue is not None and hasattr(response, "model"):
+            response.model = turn.service
 
     @guarded(nothing)
     async def async_post_call_response_headers_hook(

@@ -132,6 +132,9 @@ class Requests:
             turn: the client's request, None for calls that have none.
         """
         worker = self._worker
+        if turn is not None:
+            # LiteLLM asks once for each attempt: one that is still open has failed on the way.
+            worker.accounts.superseded(turn)
         plan = worker.plan(model)
         if plan is None:
             return healthy
@@ -163,6 +166,22 @@ class Requests:
             return healthy
         down = await self._worker.cooled_down()
         return [d for d in whole if _id(d) not in down] or list(whole)
+
+    async def rescue_stream(self, turn: Turn, data: dict[str, Any]) -> Any:
+        """Ask stable for a stream that the candidate failed before its first byte.
+
+        Some errors are raised by LiteLLM only when the stream is read, after its own fallbacks:
+        those of text completions, and an error in the first event of messages and responses.
+        Returns None where there is nothing to rescue; then the error goes its way.
+        """
+        rescuable = (
+            turn.rescue is not None and Arm.CANDIDATE in turn.failed
+            and Arm.STABLE not in turn.failed
+        )
+        if not rescuable:
+            return None
+        turn.rescue = None  # once
+        return await litellm_router.second_stream(turn.kind, turn.service, data)
 
     # the answer ----------------------------------------------------------------------------------
 

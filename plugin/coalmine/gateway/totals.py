@@ -79,9 +79,6 @@ def totals_of(attempts: Iterable[Attempt]) -> dict[str, float]:
         name = series("coalmine_attempts_total", attempt.service, attempt.release, arm,
                       attempt.deployment, attempt.outcome.value)
         added[name] = added.get(name, 0.0) + 1
-        if attempt.rescued:
-            name = series("coalmine_rescued_total", attempt.service, attempt.release)
-            added[name] = added.get(name, 0.0) + 1
         if attempt.outcome is Outcome.OK:
             labels = (attempt.service, attempt.release, arm)
             if attempt.ttft is not None:

@@ -79,6 +79,7 @@ class Turn:
         ended: attempts that have ended.
         rescue: the list that LiteLLM was given as fallbacks, and `usual` what it would have had.
         answer, calls, response_id: what the answer said, to recognise it later.
+        aborted: the engine gave the answer up, which LiteLLM hides.
         finished: monotonic time at which the last attempt ended, None while one runs.
     """
 
@@ -110,6 +111,7 @@ class Turn:
     answer: str = ""
     calls: tuple[str, ...] = ()
     response_id: str | None = None
+    aborted: bool = False
     finished: float | None = None
 
 

@@ -50,7 +50,6 @@ class Attempt:
         seconds: whole time in seconds.
         tokens: tokens of the answer, None when unknown.
         cost: its cost in dollars, None when unknown.
-        rescued: it failed, and the request went on to stable.
     """
 
     at: float
@@ -70,7 +69,6 @@ class Attempt:
     seconds: float = 0.0
     tokens: int | None = None
     cost: float | None = None
-    rescued: bool = False
 
     @property
     def failed(self) -> bool:
@@ -90,7 +88,7 @@ def to_row(attempt: Attempt) -> list[Any]:
         attempt.arm.value if attempt.arm else None, attempt.deployment, attempt.outcome.value,
         attempt.conversation, attempt.caller, attempt.alias, attempt.chance, attempt.turn,
         attempt.evidence, attempt.ttft, attempt.inter_token, attempt.seconds, attempt.tokens,
-        attempt.cost, attempt.rescued,
+        attempt.cost,
     ]
 
 
@@ -109,14 +107,14 @@ def from_row(row: Any) -> Attempt:
     """
     try:
         (at, service, release, arm, deployment, outcome, conversation, caller, alias, chance, turn,
-         evidence, ttft, inter_token, seconds, tokens, cost, rescued) = row
+         evidence, ttft, inter_token, seconds, tokens, cost) = row
         return Attempt(
             at=float(at), service=str(service), release=str(release),
             arm=Arm(arm) if arm is not None else None, deployment=str(deployment),
             outcome=Outcome(outcome), conversation=str(conversation), caller=str(caller),
             alias=str(alias), chance=chance, turn=int(turn), evidence=bool(evidence),
             ttft=_time(ttft), inter_token=_time(inter_token), seconds=_time(seconds) or 0.0,
-            tokens=tokens, cost=_time(cost), rescued=bool(rescued),
+            tokens=tokens, cost=_time(cost),
         )
     except (TypeError, ValueError) as error:
         raise ValueError(f"not an attempt: {str(row)[:200]}") from error

@@ -1,0 +1,63 @@
+"""Seeing the finish reasons that LiteLLM hides.
+
+vLLM ends an answer that it gave up with ``finish_reason: abort``; LiteLLM maps what it does not
+know to ``stop`` before any hook sees it (measured on 1.106.2). It looks the reason up in a plain
+dict, so we put one there that answers the same and notes what was asked. Where LiteLLM has no such
+dict any more, an aborted answer counts as ok; a test on the real proxy would tell.
+"""
+
+from __future__ import annotations
+
+import logging
+from contextvars import ContextVar
+from typing import Any
+
+from coalmine.gateway.answers import ABORTED
+from coalmine.gateway.turns import Turn
+
+log = logging.getLogger("coalmine.litellm")
+
+CURRENT: ContextVar[Turn | None] = ContextVar("coalmine_turn", default=None)
+"""The request whose answer is being read."""
+
+
+class _Watched(dict[str, Any]):
+    """LiteLLM's own map; a look-up of an abort is noted on the current request."""
+
+    def get(self, key: Any, default: Any = None) -> Any:
+        """Answer like dict.get."""
+        if key in ABORTED:
+            turn = CURRENT.get()
+            if turn is not None:
+                turn.aborted = True
+        return super().get(key, default)
+
+
+def watch() -> bool:
+    """Watch LiteLLM's map; False when it is not where we know it."""
+    from litellm.litellm_core_utils import core_helpers
+
+    known = getattr(core_helpers, "_FINISH_REASON_MAP", None)
+    if isinstance(known, _Watched):
+        return True
+    if not isinstance(known, dict):
+        log.warning("LiteLLM's finish reasons cannot be watched; aborted answers count as ok")
+        return False
+    core_helpers._FINISH_REASON_MAP = _Watched(known)
+    return True
+
+
+def provider_finished(stream: Any) -> bool | None:
+    """Say whether the engine itself ended a chat stream, None where that cannot be known.
+
+    LiteLLM sends a ``stop`` of its own when the engine sent none, but keeps it out of the chunks
+    that it logs.
+    """
+    chunks = getattr(stream, "chunks", None)
+    if not isinstance(chunks, list) or not chunks:
+        return None
+    return any(
+        getattr(choice, "finish_reason", None)
+        for chunk in chunks[-3:]
+        for choice in getattr(chunk, "choices", None) or ()
+    )
