@@ -103,6 +103,7 @@ class Surroundings:
         metrics_token: returns the token that may read the metrics, None without one.
         alert_token: returns the token that alerts may use, None without one.
         executor: where blocking calls run.
+        wall: unix seconds.
     """
 
     commands: Commands
@@ -114,6 +115,7 @@ class Surroundings:
     metrics_token: Callable[[], str | None]
     alert_token: Callable[[], str | None]
     executor: Executor
+    wall: Callable[[], float]
 
 
 def error_response(error: CoalmineError) -> JSONResponse:
@@ -171,7 +173,7 @@ def build_api(around: Surroundings) -> APIRouter:
             except StateError as error:
                 # What this worker applies is still worth showing; the figures are null then.
                 log.warning("status without figures: %s", error)
-        return service_document(service, published, workers)
+        return service_document(service, published, workers, around.wall())
 
     def answer(done: Done) -> dict[str, Any]:
         document = gathered(done.service.name)
@@ -195,15 +197,7 @@ def build_api(around: Surroundings) -> APIRouter:
 
         return await guarded(work())
 
-    @router.get("/api/services/{service}", summary="One service")
-    async def one(service: str, request: Request) -> Response:
-        async def work() -> Any:
-            await person(request, "read")
-            return await threaded(gathered, service)
-
-        return await guarded(work())
-
-    @router.get("/api/services/{service}/history", summary="The log of changes")
+    @router.get("/api/services/{service:path}/history", summary="The log of changes")
     async def history(service: str, request: Request, limit: int = 200) -> Response:
         async def work() -> Any:
             await person(request, "read")
@@ -253,14 +247,14 @@ def build_api(around: Surroundings) -> APIRouter:
             return handler
 
         router.add_api_route(
-            f"/api/services/{{service}}/{action}", route(action), methods=["POST"],
+            f"/api/services/{{service:path}}/{action}", route(action), methods=["POST"],
             summary=f"{action.capitalize()} a rollout",
             openapi_extra={"requestBody": {"content": {"application/json": {
                 "schema": CommandBody.model_json_schema()}}}},
         )
 
     @router.put(
-        "/api/services/{service}/releases/{release:path}", summary="Register a release",
+        "/api/services/{service:path}/releases/{release:path}", summary="Register a release",
         openapi_extra={"requestBody": {"content": {"application/json": {
             "schema": ReleaseBody.model_json_schema()}}}},
     )
@@ -275,6 +269,14 @@ def build_api(around: Surroundings) -> APIRouter:
             done = await threaded(around.commands.register, service, checked, body.slot,
                                   body.digest, who)
             return await threaded(answer, done)
+
+        return await guarded(work())
+
+    @router.get("/api/services/{service:path}", summary="One service")
+    async def one(service: str, request: Request) -> Response:
+        async def work() -> Any:
+            await person(request, "read")
+            return await threaded(gathered, service)
 
         return await guarded(work())
 

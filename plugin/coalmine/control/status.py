@@ -38,9 +38,19 @@ def _arm(service: Service, arm: Arm, figures: dict[str, Any], workers: Iterable[
     }
 
 
-def service_document(service: Service, published: dict[str, Any] | None, workers: list[Beat]
-                     ) -> dict[str, Any]:
-    """Return the service as the contract has it; what does not apply is null."""
+def _soak(service: Service) -> float:
+    """Seconds that the step, or the bake, has to last."""
+    rollout = service.rollout
+    assert rollout is not None
+    baking = service.phase is Phase.BAKING or (
+        rollout.pause is not None and rollout.pause.resumes is Phase.BAKING
+    )
+    return rollout.plan.bake if baking else rollout.current_step.soak
+
+
+def service_document(service: Service, published: dict[str, Any] | None, workers: list[Beat],
+                     now: float) -> dict[str, Any]:
+    """Return the service as the contract has it at `now`; what does not apply is null."""
     figures = published or {}
     rollout = service.rollout
     running = service.phase in ROLLOUT_RUNS
@@ -56,6 +66,8 @@ def service_document(service: Service, published: dict[str, Any] | None, workers
         "weight": service.weight,
         "step": rollout.step if rollout and service.phase is not Phase.BAKING and running else None,
         "steps": len(rollout.plan.steps) if rollout else None,
+        "soaked": rollout.soak(now) if rollout and running else None,
+        "soak": _soak(service) if rollout and running else None,
         "since": moment(service.since),
         "reason": service.reason,
         "verdict": figures.get("verdict") if running else None,

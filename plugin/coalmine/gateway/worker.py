@@ -103,7 +103,7 @@ class Worker:
             admin=litellm_router.admin_of, metrics=self.metrics, health=self.health,
             metrics_token=lambda: self.source.secret("metrics_token"),
             alert_token=lambda: self.source.secret("alertmanager_token"),
-            executor=self.executor,
+            executor=self.executor, wall=self._wall,
         )))
         log.info("Coalmine: worker %s of gateway %s, %s", self.id, self.gateway,
                  f"policy {self.source.path}" if self.source.policy else "no policy: observing")

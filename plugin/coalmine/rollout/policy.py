@@ -22,7 +22,9 @@ if TYPE_CHECKING:
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._:/+-]{0,127}")
 _HEADER = re.compile(r"[A-Za-z0-9!#$%&'*+.^_`|~-]{1,128}")
 _IN_ENVIRONMENT = re.compile(r"os\.environ/[A-Za-z_][A-Za-z0-9_]*")
-_ADDRESS = re.compile(r"sqlite://\S.*|rediss?://\S+")
+_ADDRESS = re.compile(
+    r"sqlite://\S.*|rediss?://(?:[\w.-]+|\[[0-9A-Fa-f:.]+\])(?::\d{1,5})?(?:/\d*)?(?:\?\S*)?"
+)
 _PASSWORD = re.compile(r"rediss?://(?:.*@|.*[?&]password=)", re.IGNORECASE)
 
 
@@ -69,15 +71,15 @@ def _checked_address(address: str) -> str:
     """Never quotes the address: it may hold a secret where nobody expects one."""
     if _IN_ENVIRONMENT.fullmatch(address):
         return address
-    if not _ADDRESS.fullmatch(address):
-        raise ValueError(
-            "is not an address of a state; write sqlite:///FILE, redis://HOST, rediss://HOST "
-            "or os.environ/NAME"
-        )
     if _PASSWORD.match(address):
         raise ValueError(
             "holds a user or a password in clear; put the address into an environment variable "
             "and write os.environ/NAME"
+        )
+    if not _ADDRESS.fullmatch(address):
+        raise ValueError(
+            "is not an address of a state; write sqlite:///FILE, redis://HOST, rediss://HOST "
+            "or os.environ/NAME"
         )
     return address
 

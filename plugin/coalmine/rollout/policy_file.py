@@ -237,7 +237,7 @@ def _parse(text: str) -> tuple[Any, _Trouble]:
         mark = error.problem_mark or error.context_mark
         line = mark.line + 1 if mark else 1
         for sign, message, hint in _SYNTAX:
-            if sign in (error.problem or ""):
+            if sign in f"{error.context} {error.problem}":
                 return None, _Trouble(line, (), message, hint)
         # PyYAML's own words may quote a secret, so they are not passed on.
         return None, _Trouble(line, (), "this is not YAML", "quote text that begins with a sign")
@@ -410,7 +410,7 @@ class _Reader:
             return _BAD
         return self._checked(model, (), values, path, line)
 
-    def _pairs(self, node: Any, path: Path, line: int, merging: int = 0) -> Any:
+    def _pairs(self, node: Any, path: Path, line: int, within: tuple[int, ...] = ()) -> Any:
         """Return line and node by key, merges (<<) resolved; tell keys that stand there twice."""
         if not isinstance(node, yaml.MappingNode):
             return self._bad(line, path, f"must be a mapping (key: value), found {_kind(node)}")
@@ -423,11 +423,13 @@ class _Reader:
                 continue
             key = key_node.value
             if key == "<<" and key_node.style is None:
-                sources = child.value if isinstance(child, yaml.SequenceNode) else [child]
-                for source in sources if merging < MAX_DEPTH else ():
+                around = (*within, id(node))
+                for source in child.value if isinstance(child, yaml.SequenceNode) else [child]:
                     self._nodes += 1
-                    if self._nodes <= MAX_NODES:
-                        more = self._pairs(source, (*path, key), key_line, merging + 1)
+                    if id(source) in around or len(around) > MAX_DEPTH:
+                        self._bad(key_line, (*path, key), "merges itself, or too deep")
+                    elif self._nodes <= MAX_NODES:
+                        more = self._pairs(source, (*path, key), key_line, around)
                         merged = {**({} if more is _BAD else more), **merged}
             elif key in pairs:
                 self._bad(

@@ -93,8 +93,8 @@ def policy_page() -> str:
         ),
         (
             "Durations are written `800ms`, `30s`, `10m`, `1h30m`, `24h`, or as a number of "
-            "seconds. Secrets are never written in clear: `os.environ/NAME` names the environment variable. "
-            "`coalmine lint FILE` reads a file and adds what is legal but doubtful.\n"
+            "seconds. Secrets are never written in clear: `os.environ/NAME` names the environment "
+            "variable. `coalmine lint FILE` reads a file and adds what is legal but doubtful.\n"
         ),
         f"## Example\n\n```yaml\n{EXAMPLE}```\n",
         "## Keys\n",

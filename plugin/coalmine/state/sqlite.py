@@ -50,7 +50,7 @@ class SqliteState:
     shared = False
 
     def __init__(self, path: Path, *, deadline: float = 0.25, pin_ttl: float = 86400.0) -> None:
-        path = path.absolute()
+        path = self.path = path.absolute()
         self._files: list[SqliteFile] = []
         self._lock = threading.Lock()
         self._generation: Generation | None = None

@@ -7,7 +7,7 @@ import os
 import random
 import sqlite3
 import time
-from collections import deque
+from collections import Counter, deque
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -22,6 +22,10 @@ T = TypeVar("T")
 log = logging.getLogger("coalmine.state")
 
 IDLE_CONNECTIONS = 4
+
+_open_in: Counter[int] = Counter()
+"""Open files by process id. SQLite keeps its locks' state in memory: a child that was forked with
+a file open would believe in locks that it does not have, even on a connection of its own."""
 
 
 class SqliteFile:
@@ -48,7 +52,10 @@ class SqliteFile:
         self._idle: deque[sqlite3.Connection] = deque()
         self._identity = (0, 0)
         self._closed = False
+        if any(count for pid, count in _open_in.items() if pid != self._pid):
+            raise _forked(path)
         self._open()
+        _open_in[self._pid] += 1
 
     # acts -------------------------------------------------------------------------------------
     def read(self, work: Callable[[sqlite3.Connection], T], *, wait: bool = True) -> T:
@@ -156,10 +163,7 @@ class SqliteFile:
         if self._closed:
             raise StateUnreachable(f"{self.path} was closed", "the gateway is stopping")
         if os.getpid() != self._pid:
-            raise StateRefused(
-                f"{self.path} was opened before a fork, which SQLite does not survive",
-                "open the state in each worker, after it was started",
-            )
+            raise _forked(self.path)
         try:
             if self._identity == _identity(self.path):
                 return
@@ -232,9 +236,18 @@ class SqliteFile:
 
     def close(self) -> None:
         """Close the connections; calls under way end first."""
+        if self._closed or os.getpid() != self._pid:
+            return
         self._closed = True
-        if os.getpid() == self._pid:
-            self._drop_connections()
+        _open_in[self._pid] -= 1
+        self._drop_connections()
+
+
+def _forked(path: Path) -> StateRefused:
+    return StateRefused(
+        f"{path} was opened before a fork, which SQLite does not survive",
+        "open the state in each worker, after it was started",
+    )
 
 
 def _identity(path: Path) -> tuple[int, int]:
