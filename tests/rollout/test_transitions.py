@@ -294,6 +294,12 @@ def test_a_rollback_takes_the_weight_at_once_and_keeps_stable(
     assert (back.rollout.pause, back.rollout.waiting) == (None, None)
 
 
+def test_a_rollback_ends_the_wait_for_an_approval(after: Play, event: Make) -> None:
+    back = after(event(Start), event(StepOver), event(StepOver), event(RollBack))
+    assert back.rollout is not None
+    assert back.rollout.waiting is None
+
+
 @pytest.mark.parametrize("phase", [Phase.ROLLING_BACK, Phase.ROLLED_BACK])
 def test_a_second_rollback_returns_the_same_object(
     phase: Phase, standing: Stand, event: Make

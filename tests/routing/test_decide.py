@@ -251,6 +251,14 @@ def test_who_loses_a_claim_gets_the_arm_and_the_chance_of_the_winner() -> None:
     assert again.chance == theirs.chance == 0.25
 
 
+@pytest.mark.parametrize(
+    ("draw", "arm"),
+    [(0, Arm.CANDIDATE), (249_999, Arm.CANDIDATE), (250_000, Arm.STABLE), (999_999, Arm.STABLE)],
+)
+def test_exactly_as_many_buckets_as_the_weight_says_get_the_candidate(draw: int, arm: Arm) -> None:
+    assert decide(plan(Phase.CANARY), None, new=True, draw=draw).arm is arm
+
+
 def test_without_a_candidate_in_the_plan_none_is_served() -> None:
     routing = replace(plan(Phase.CANARY), candidate=None)
     decision = decide(routing, PINS["drawn candidate"], new=False)

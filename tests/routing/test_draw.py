@@ -1,5 +1,6 @@
 """The draw: the same on every worker, as often as the weight says, and new at each change."""
 
+from functools import cache
 from math import sqrt
 
 import pytest
@@ -18,10 +19,15 @@ VECTORS = [
 ]
 
 
+@cache
+def buckets(service: str, era: int, change: int) -> list[int]:
+    return [bucket(conversation, service, era, change) for conversation in CONVERSATIONS]
+
+
 def drawn(percent: float, *, service: str = "chat", era: int = 1, change: int = 1) -> set[int]:
     """Return which of many conversations the candidate gets."""
     weight = millionths(percent)
-    return {i for i, c in enumerate(CONVERSATIONS) if bucket(c, service, era, change) < weight}
+    return {i for i, found in enumerate(buckets(service, era, change)) if found < weight}
 
 
 def fits(found: int, chance: float) -> bool:

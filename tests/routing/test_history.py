@@ -77,6 +77,12 @@ def test_an_answer_of_any_length_is_recognised(how: str, echo: Any, size: int, b
         assert echoed(echo(said)).newest_answer == answer_text(said), (how, space_at)
 
 
+@pytest.mark.parametrize("space_at", [TEXT_CAP - 2, TEXT_CAP - 1, TEXT_CAP])
+def test_an_answer_that_was_kept_only_up_to_the_cap_is_recognised(space_at: int) -> None:
+    said = "x" * space_at + " " + "y" * 5000
+    assert echoed(said).newest_answer == answer_text(said[:TEXT_CAP])
+
+
 def test_answers_that_differ_in_text_or_in_calls_are_different() -> None:
     texts = [answer_text("a"), answer_text("b"), answer_text("a", ["1"]), answer_text("a", ["2"]),
              answer_text("a", ["1", "2"]), answer_text("", ["1"]), answer_text("")]  # fmt: skip
@@ -157,7 +163,7 @@ json_values = st.recursive(
 )
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=100, deadline=None)
 @given(st.dictionaries(st.sampled_from(["messages", "input", "prompt"]), json_values))
 def test_no_body_makes_it_raise(body: dict[str, Any]) -> None:
     history = read_history(body)

@@ -73,6 +73,15 @@ def until() -> Callable[..., Any]:
 
 
 # a real Redis -------------------------------------------------------------------------------------
+def _free_port() -> int:
+    while True:
+        with socket.socket() as free:
+            free.bind(("127.0.0.1", 0))
+            port: int = free.getsockname()[1]
+        if port < 55_000:  # a cluster takes the port 10 000 above it too
+            return port
+
+
 class RedisServer:
     """A redis-server of the tests' own, on a free port of the loopback."""
 
@@ -80,9 +89,7 @@ class RedisServer:
         self.directory = directory
         self.options = options
         self.tls = tls
-        with socket.socket() as free:
-            free.bind(("127.0.0.1", 0))
-            self.port: int = free.getsockname()[1]
+        self.port = _free_port()
         self.process: subprocess.Popen[bytes] | None = None
         self.start()
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+import time
 from collections.abc import Callable
 from typing import Any
 
@@ -208,18 +209,24 @@ def test_a_pin_that_nobody_looks_at_expires(
 def test_a_pin_that_is_looked_at_stays(
     opened: Callable[..., State], url: str, until: Callable[..., Any]
 ) -> None:
-    state = opened(url, pin_ttl=0.4)
-    state.bind(KEY, 1, [ALIAS])
-    others = iter([number.to_bytes(8, "big") for number in range(1000)])
-    every = [number.to_bytes(8, "big") for number in range(1000)]
-    for key in every:
-        state.claim(key, 1)
+    state = opened(url, pin_ttl=0.5)
+    others: list[bytes] = []
+    looked = 0.0
 
-    def another_is_gone() -> bool:
+    def outlives_another() -> bool:
+        nonlocal looked
+        late, looked = time.monotonic() - looked > 0.25, time.monotonic()
+        if late or not others:  # at the beginning, and where the machine stood still
+            others[:] = [number.to_bytes(8, "big") for number in range(400)]
+            for key in others:
+                state.claim(key, 1)
+            state.bind(KEY, 1, [ALIAS])
+            looked = time.monotonic()
+            return False
         assert state.resolve([ALIAS]) == (KEY, 1)
-        return state.resolve([next(others)]) is None
+        return state.resolve([others.pop()]) is None
 
-    until(another_is_gone)
+    until(outlives_another)
     assert state.resolve([ALIAS]) == (KEY, 1)
 
 

@@ -73,7 +73,7 @@ def test_a_damaged_state_is_refused_and_left_as_it_is(
     state.close()
     _overwrite(path, start)
     before = path.read_bytes()
-    with pytest.raises(StateCorrupt, match="coalmine.db is damaged"):
+    with pytest.raises(StateCorrupt, match="is damaged"):
         opened(URL)
     assert path.read_bytes() == before
 
@@ -109,6 +109,7 @@ def test_pins_that_are_damaged_while_they_are_used_are_begun_anew_for_all(
     _overwrite(path.with_name("coalmine.db.pins"), 3 * 4096)
     for number in range(0, 3000, 50):
         state.resolve([key(number)])
+    assert path.with_name("coalmine.db.pins.damaged").exists()
     assert state.claim(key(5000), 7) is None
     assert other.ask("call", "claim", key(5000), 8) == 7
 

@@ -14,11 +14,11 @@ _NO_FIGURES = {"conversations": 0, "attempts": 0, "failures": 0, "ttft_p50": Non
                "ttft_p95": None, "ttft_p99": None}
 
 
-def moment(at: float | None) -> str | None:
-    """Return a unix time as RFC 3339 in UTC, milliseconds."""
+def moment(at: float | None, timespec: str = "milliseconds") -> str | None:
+    """Return a unix time as RFC 3339 in UTC."""
     if at is None:
         return None
-    text = datetime.fromtimestamp(at, timezone.utc).isoformat(timespec="milliseconds")
+    text = datetime.fromtimestamp(at, timezone.utc).isoformat(timespec=timespec)
     return text.replace("+00:00", "Z")
 
 
@@ -75,6 +75,7 @@ def service_document(service: Service, published: dict[str, Any] | None, workers
         "arms": {arm.value: _arm(service, arm, figures, workers) for arm in Arm},
         "workers": [
             {"id": beat.worker, "gateway": beat.gateway, "epoch": beat.epochs.get(service.name),
+             "applied": moment(beat.applied.get(service.name), "microseconds"),
              "seen": round(beat.seen, 3)}
             for beat in sorted(workers, key=lambda beat: (beat.gateway, beat.worker))
         ],

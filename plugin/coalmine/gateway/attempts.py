@@ -15,6 +15,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 from coalmine.gateway.answers import ABORTED, KEPT, Seen, read_answer
@@ -101,9 +102,13 @@ class Accounts:
     def succeeded(self, turn: Turn, answer: Any, call_type: str) -> Seen | None:
         """A deployment answered without a stream. Returns what it said when it closed one."""
         running = turn.open
-        if running is None or running.streaming or running.call_type != call_type:
+        if running is None:
             return None
         seen = read_answer(answer)
+        if running.streaming or running.call_type != call_type:
+            # LiteLLM's nested call on /v1/messages: what it translates loses that it was aborted.
+            turn.aborted = turn.aborted or seen.finish in ABORTED
+            return None
         keep(turn, seen)
         outcome = Outcome.OK
         if seen.failed:
@@ -168,15 +173,13 @@ class Accounts:
 
     def logged(self, turn: Turn, tokens: int | None, cost: float | None) -> None:
         """The log event came: tokens and cost of the attempt that has ended are known."""
-        if turn.pending is None:
+        ended = turn.pending
+        if ended is None:
             return
-        from dataclasses import replace
-
-        turn.pending = replace(
-            turn.pending,
-            tokens=turn.pending.tokens if turn.pending.tokens is not None else tokens,
-            cost=cost,
-        )
+        if ended.tokens is None and tokens is not None or cost is not None:
+            turn.pending = replace(
+                ended, tokens=ended.tokens if ended.tokens is not None else tokens, cost=cost
+            )
         self._ship_pending(turn)
 
     def request_failed(self, turn: Turn, error: BaseException) -> None:

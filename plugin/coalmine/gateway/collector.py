@@ -9,11 +9,15 @@ from __future__ import annotations
 
 import logging
 import threading
+import time
 from collections import Counter
 from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
 
+from coalmine.gateway.outbox import Outbox, adopt
 from coalmine.gateway.totals import series, totals_of
-from coalmine.guardrails import Attempt, to_row
+from coalmine.guardrails import Attempt, from_row, to_row
 from coalmine.routing import Arm
 from coalmine.state import Batch, State, StateError
 
@@ -30,6 +34,20 @@ KEPT = 50_000
 counted."""
 
 
+ADOPT = 2.0
+"""Seconds between two looks for what dead workers left behind."""
+
+
+def _open(folder: Path | None, worker: str, gateway: str) -> Outbox | None:
+    if folder is None:
+        return None
+    try:
+        return Outbox(folder, worker, gateway)
+    except OSError as error:
+        log.warning("no outbox, a killed worker would lose what it has not shipped: %s", error)
+        return None
+
+
 class Collector:
     """Attempts and counts on their way to the shared state.
 
@@ -37,13 +55,23 @@ class Collector:
         worker: this worker's id.
         gateway: its gateway's name.
         state: returns the shared state, None while there is none.
+        outboxes: folder of the gateway's outboxes, None to keep attempts in memory only.
     """
 
-    def __init__(self, worker: str, gateway: str, state: Callable[[], State | None]) -> None:
+    def __init__(
+        self,
+        worker: str,
+        gateway: str,
+        state: Callable[[], State | None],
+        outboxes: Path | None = None,
+    ) -> None:
         self._worker = worker
         self._gateway = gateway
         self._state = state
         self._attempts: list[Attempt] = []
+        self._outboxes = outboxes
+        self._outbox = _open(outboxes, worker, gateway)
+        self._adopted = 0.0
         self._counts: Counter[str] = Counter()
         self._lock = threading.Lock()
         self._wake = threading.Event()
@@ -61,10 +89,14 @@ class Collector:
         self._stop.set()
         self._wake.set()
         self._thread.join(timeout=2)
+        if self._outbox is not None:
+            self._outbox.close(empty=not self._attempts and self._doubtful is None)
 
     def add(self, attempt: Attempt) -> None:
         """Take an ended attempt."""
         self._attempts.append(attempt)
+        if self._outbox is not None:
+            self._outbox.attempt(to_row(attempt))
         if attempt.failed and attempt.arm is Arm.CANDIDATE:
             self._wake.set()
 
@@ -96,6 +128,9 @@ class Collector:
                 self._doubtful = (batch, urgent)
                 state.ship(batch, urgent=urgent)
                 self._doubtful = None
+            if self._outbox is not None and not self._attempts:
+                self._outbox.clear(self._number)
+            self._adopt(state)
         except StateError as error:
             log.warning("attempts could not be shipped, they are kept: %s", error)
             self._cap()
@@ -108,8 +143,25 @@ class Collector:
         for name, value in counts.items():
             totals[name] = totals.get(name, 0.0) + value
         self._number += 1
+        if self._outbox is not None:
+            self._outbox.batch(self._number, len(taken))
         return Batch(self._worker, self._gateway, self._number,
                      tuple(to_row(attempt) for attempt in taken), totals)
+
+    def _adopt(self, state: State) -> None:
+        """Ship what dead workers of this gateway left behind."""
+        now = time.monotonic()
+        if self._outboxes is None or self._outbox is None or now - self._adopted < ADOPT:
+            return
+        self._adopted = now
+
+        def ship(batch: Batch) -> None:
+            totals = totals_of(from_row(row) for row in batch.attempts)
+            state.ship(replace(batch, totals=totals))
+
+        adopted = adopt(self._outboxes, self._outbox.path, ship)
+        if adopted:
+            log.info("%d attempts of dead workers were shipped", adopted)
 
     def _cap(self) -> None:
         surplus = len(self._attempts) - KEPT

@@ -66,6 +66,7 @@ class Follower:
         self.state: State | None = None
         self._salt: bytes | None = None
         self._services: Mapping[str, Service] = {}
+        self._applied: dict[str, float] = {}
         self._boot_services: Mapping[str, Service] = {}
         self._plans: Mapping[str, RoutingPlan] = {}
         self._generation = -1
@@ -140,6 +141,10 @@ class Follower:
         rules = policy.services if policy else {}
         plans = {name: routing_plan(service, rules.get(name))
                  for name, service in services.items()}
+        for name, service in services.items():
+            known = self._services.get(name)
+            if known is None or known.epoch != service.epoch:
+                self._applied[name] = self._wall()
         self._services = dict(services)
         self._plans = plans
 
@@ -277,7 +282,8 @@ class Follower:
         if self.state is None:
             return
         try:
-            self.state.beat(Beat(self._worker, self._gateway, epochs, self._in_flight()))
+            self.state.beat(Beat(self._worker, self._gateway, epochs, self._in_flight(),
+                                 dict(self._applied)))
         except StateError as error:
             log.debug("no beat: %s", error)
 

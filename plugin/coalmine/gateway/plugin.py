@@ -14,7 +14,7 @@ from litellm.integrations.custom_logger import CustomLogger
 
 from coalmine.gateway.answers import Seen, merge, read_chunk
 from coalmine.gateway.finish_reasons import CURRENT, provider_finished
-from coalmine.gateway.guard import guarded, nothing
+from coalmine.gateway.guard import guarded, guarded_call, nothing
 from coalmine.gateway.requests import Requests, deployment_id
 from coalmine.gateway.turns import Turn
 from coalmine.gateway.worker import Worker
@@ -103,9 +103,10 @@ class CoalminePlugin(CustomLogger):
             sent = False
             try:
                 async for chunk in stream:
-                    await self._seen(turn, chunk, parts)
+                    self._seen(turn, chunk, parts)
                     sent = True
                     yield chunk
+                    CURRENT.set(turn)  # another task may read on: the first chunk has its own
             except BaseException as error:
                 await self._ended(turn, parts, error, None)
                 source = None if sent else await self._rescued(turn, request_data)
@@ -118,8 +119,8 @@ class CoalminePlugin(CustomLogger):
         """A stream that failed before its first byte, in a way that LiteLLM does not fall back."""
         return await self.requests.rescue_stream(turn, request_data)
 
-    @guarded(nothing)
-    async def _seen(self, turn: Turn, chunk: Any, parts: list[Seen]) -> None:
+    @guarded_call
+    def _seen(self, turn: Turn, chunk: Any, parts: list[Seen]) -> None:
         seen = read_chunk(chunk)
         self.worker.accounts.content(turn, seen)
         if seen.finish or seen.failed or seen.tokens is not None:

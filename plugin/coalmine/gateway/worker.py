@@ -23,6 +23,7 @@ from coalmine.gateway.collector import Collector
 from coalmine.gateway.fleet import EMPTY, Fleet, read_fleet
 from coalmine.gateway.follower import Follower
 from coalmine.gateway.gauges import gauges
+from coalmine.gateway.outbox import outbox_folder
 from coalmine.gateway.policy_source import PolicySource
 from coalmine.gateway.totals import render
 from coalmine.gateway.turns import Turns
@@ -67,7 +68,10 @@ class Worker:
         self.turns = Turns()
         self.fleet: Fleet = EMPTY
         self._fleet_key: Any = None
-        self.collector = Collector(self.id, self.gateway, lambda: self.follower.state)
+        self.collector = Collector(
+            self.id, self.gateway, lambda: self.follower.state,
+            outbox_folder(self.gateway, self.source.base),
+        )
         self.count = self.collector.count
         self.accounts = Accounts(
             ended=self.collector.add, count=self.count, plan=self.plan,

@@ -224,7 +224,7 @@ def _parse(text: str) -> tuple[Any, _Trouble]:
         for count, event in enumerate(yaml.parse(text, Loader=yaml.BaseLoader)):
             depth += isinstance(event, yaml.CollectionStartEvent)
             depth -= isinstance(event, yaml.CollectionEndEvent)
-            line = event.start_mark.line + 1
+            line = event.start_mark.line + 1 if event.start_mark else 1
             if depth > MAX_DEPTH:
                 return None, _Trouble(line, (), f"nested more than {MAX_DEPTH} deep")
             if count > MAX_NODES:

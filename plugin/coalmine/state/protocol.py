@@ -50,6 +50,7 @@ class Beat:
         worker: its id, unique for each start of a process.
         gateway: name of the gateway it belongs to.
         epochs: the epoch that it applies, by service.
+        applied: unix time at which it applied that epoch, by service.
         in_flight: requests that it has open, by ``service/release``.
         seen: seconds since its last beat, by the store's clock; filled in when read.
     """
@@ -58,6 +59,7 @@ class Beat:
     gateway: str
     epochs: dict[str, int] = field(default_factory=dict)
     in_flight: dict[str, int] = field(default_factory=dict)
+    applied: dict[str, float] = field(default_factory=dict)
     seen: float = 0.0
 
 

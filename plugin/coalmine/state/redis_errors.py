@@ -110,4 +110,6 @@ def translate(error: BaseException) -> StateError:
         # Redis 6 wraps what a command in a script said: "ERR Error running script … WRONGTYPE …".
         word = "WRONGTYPE" if "WRONGTYPE" in said else first
         ours, what, hint = ANSWERS.get(word, (ours, what, hint))
+        if "user executing the script can't" in said:
+            ours, what, hint = TABLE["NoPermissionError"]
     return ours(f"{what}: {said}" if said else what, hint)

@@ -86,11 +86,19 @@ class SqliteFile:
                     raise StateBusy(f"{self.path} is busy", "ask from a thread") from error
                 if kind is Trouble.BUSY and time.monotonic() < end:
                     time.sleep(random.uniform(0.0002, 0.001))
+                elif kind in _FULL and self.kind.room and time.monotonic() < end:
+                    self._empty_wal()
                 elif kind is Trouble.CORRUPT and self.kind.disposable and not renewed:
                     self._renew(error)
                     renewed = True
                 else:
                     raise translate(error, self.path) from error
+
+    def _empty_wal(self) -> None:
+        """Make room in a WAL that cannot grow: the file has a reserve too, and takes its pages."""
+        with suppress(sqlite3.Error), self._connection() as connection:
+            connection.execute("PRAGMA wal_checkpoint(PASSIVE)").fetchall()
+        time.sleep(0.005)  # another process may be at it, and then ours did nothing
 
     def checkpoint(self, truncate_above: int | None = None) -> None:
         """Move what the WAL holds into the file, without stopping readers or writers.
@@ -241,6 +249,9 @@ class SqliteFile:
         self._closed = True
         _open_in[self._pid] -= 1
         self._drop_connections()
+
+
+_FULL = frozenset({Trouble.FULL, Trouble.IO})
 
 
 def _forked(path: Path) -> StateRefused:

@@ -155,6 +155,8 @@ def _keep_room(connection: sqlite3.Connection, path: Path, room: int) -> None:
         connection.execute("INSERT INTO room VALUES (zeroblob(?))", (room,))
         connection.execute("COMMIT")
         connection.execute("DROP TABLE room")
+        # Now in the file too, and the WAL is written from its beginning again.
+        connection.execute("PRAGMA wal_checkpoint(PASSIVE)").fetchall()
     except sqlite3.OperationalError as error:
         if connection.in_transaction:
             connection.execute("ROLLBACK")

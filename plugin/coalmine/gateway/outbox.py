@@ -1,0 +1,149 @@
+"""The outbox: ended attempts on disk until they are shipped, so that a killed worker loses none.
+
+A file for each worker, in a private folder that all workers of a gateway share. A line is written
+with one ``write``, which outlives the process (not the machine). Before a batch is shipped, its
+number and length are written; so whoever finds the file of a dead worker can make the very same
+batch again, and the state ignores it if it was kept already. The owner holds a lock on its file as
+long as it lives.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import hashlib
+import json
+import logging
+import os
+from collections.abc import Callable
+from pathlib import Path
+from tempfile import gettempdir
+from typing import Any
+
+from coalmine.state import Batch
+
+log = logging.getLogger("coalmine.outbox")
+
+CLEARED_AT = 1 << 20
+"""Bytes from which on the file is emptied as soon as all in it has been shipped."""
+
+
+class Outbox:
+    """This worker's file.
+
+    Args:
+        folder: where the gateway's outboxes are; made if need be, readable by its owner only.
+        worker: this worker's id; gateway: its gateway's name.
+
+    Raises:
+        OSError: when the folder cannot be used.
+    """
+
+    def __init__(self, folder: Path, worker: str, gateway: str) -> None:
+        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+        owner = folder.stat()
+        if owner.st_uid != os.getuid() or owner.st_mode & 0o077:
+            raise PermissionError(f"{folder} is not ours alone")
+        self.path = folder / f"{worker}.outbox"
+        self._worker, self._gateway = worker, gateway
+        self._file = os.open(self.path, os.O_CREAT | os.O_RDWR | os.O_APPEND | os.O_CLOEXEC, 0o600)
+        fcntl.flock(self._file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        self._head(0)
+
+    def _write(self, *fields: Any) -> None:
+        os.write(self._file, json.dumps(fields, separators=(",", ":")).encode() + b"\n")
+
+    def _head(self, number: int) -> None:
+        self._write("worker", self._worker, self._gateway, number)
+
+    def attempt(self, row: list[Any]) -> None:
+        """Keep an ended attempt."""
+        self._write("attempt", row)
+
+    def batch(self, number: int, length: int) -> None:
+        """Say that the oldest `length` attempts not yet in a batch are batch `number`."""
+        self._write("batch", number, length)
+
+    def clear(self, number: int) -> None:
+        """Everything up to batch `number` was shipped and nothing waits: begin anew if large."""
+        if os.fstat(self._file).st_size >= CLEARED_AT:
+            os.ftruncate(self._file, 0)
+            self._head(number)
+
+    def close(self, *, empty: bool) -> None:
+        """Give the file back; take it away when nothing waits in it."""
+        if empty:
+            self.path.unlink(missing_ok=True)
+        os.close(self._file)
+
+
+def outbox_folder(gateway: str, base: Path) -> Path:
+    """Return the folder of a gateway's outboxes: in memory where the system has such a place.
+
+    A write there never waits for a disk, and what must outlive is a process, not the machine.
+    """
+    memory = Path("/dev/shm")
+    root = memory if memory.is_dir() and os.access(memory, os.W_OK) else Path(gettempdir())
+    name = hashlib.sha256(f"{gateway}\x1f{base}".encode()).hexdigest()[:12]
+    return root / f"coalmine-outbox-{os.getuid()}-{name}"
+
+
+def left_behind(text: str) -> list[Batch]:
+    """Return the batches that a dead worker's file still asks to be shipped, oldest first.
+
+    The last announced batch may have been shipped or not; shipping it again is harmless. Attempts
+    that are in no batch become one more.
+    """
+    worker = gateway = ""
+    number = 0
+    waiting: list[Any] = []
+    last: Batch | None = None
+    for line in text.splitlines():
+        try:
+            kind, *fields = json.loads(line)
+        except ValueError:
+            continue  # the half line of a worker that died while it wrote
+        if kind == "worker":
+            worker, gateway, number = fields
+        elif kind == "attempt":
+            waiting.append(fields[0])
+        elif kind == "batch":
+            number, length = fields
+            last = Batch(worker, gateway, number, tuple(waiting[:length]))
+            del waiting[:length]
+    batches = [last] if last is not None else []
+    if waiting and worker:
+        batches.append(Batch(worker, gateway, number + 1, tuple(waiting)))
+    return batches
+
+
+def adopt(folder: Path, mine: Path | None, ship: Callable[[Batch], None]) -> int:
+    """Ship what dead workers of this gateway left behind; return how many attempts that were.
+
+    A file whose owner lives is locked, and left alone. One that could not be shipped stays.
+
+    Raises:
+        StateError: what `ship` raises.
+    """
+    adopted = 0
+    for path in sorted(folder.glob("*.outbox")):
+        if path == mine:
+            continue
+        try:
+            file = os.open(path, os.O_RDWR | os.O_CLOEXEC)
+        except OSError as error:
+            log.warning("the outbox %s cannot be opened: %s", path, error)
+            continue
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            if not path.exists():
+                continue  # another worker has adopted it meanwhile
+            text = os.pread(file, os.fstat(file).st_size, 0).decode("utf-8", "replace")
+            for batch in left_behind(text):
+                ship(batch)
+                adopted += len(batch.attempts)
+            path.unlink(missing_ok=True)
+        except BlockingIOError:
+            continue
+        finally:
+            os.close(file)
+    return adopted

@@ -1,0 +1,1 @@
+"""Tests of real parts from outside: the LiteLLM proxy with our plugin, engines, the HTTP API."""
