@@ -82,7 +82,7 @@ async def measure(requests: int) -> dict[str, Any]:
         policy.write_text(POLICY)
         worker = Worker({"COALMINE_CONFIG": str(policy)}, [])
         worker.follower.refresh()
-        worker.fleet = read_fleet(
+        worker._fleet = read_fleet(
             [{"model_name": g, "litellm_params": {"model": f"openai/{r}"},
               "model_info": {"id": f"{s}-1", "service": "chat", "slot": s}}
              for g, r, s in (("chat", "v1", "blue"), ("chat.green", "v2", "green"))], ["chat"])

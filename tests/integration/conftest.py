@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -57,22 +57,38 @@ def engines(request: pytest.FixtureRequest) -> Iterator[Engines]:
     found.stop()
 
 
-@pytest.fixture(scope="module")
-def start(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Callable[..., list[Gateway]]]:
-    """Start proxies, or return those that run already; several start side by side."""
-    running: dict[Setup, Gateway] = {}
+class Starter:
+    """Starts proxies, or returns those that run already."""
 
-    def started(*setups: Setup) -> list[Gateway]:
+    def __init__(self, place: pytest.TempPathFactory) -> None:
+        self._place = place
+        self._running: dict[Setup, Gateway] = {}
+
+    def begin(self, *setups: Setup) -> None:
+        """Start them side by side, and go on meanwhile."""
         for one in setups:
-            if one not in running:
-                place = tmp_path_factory.mktemp(one.name)
-                running[one] = Gateway(one, place, PLUGIN).start()
-                STARTED.append((running[one], 0))
-        return [running[one].ready() for one in setups]
+            if one not in self._running:
+                gateway = Gateway(one, self._place.mktemp(one.name), PLUGIN).start()
+                self._running[one] = gateway
+                STARTED.append((gateway, 0))
 
-    yield started
-    for gateway in running.values():
-        gateway.signal()
-    for gateway in running.values():
-        gateway.stop()
-    STARTED.clear()
+    def __call__(self, *setups: Setup) -> list[Gateway]:
+        """Start them side by side, and wait until all of them serve."""
+        self.begin(*setups)
+        return [self._running[one].ready() for one in setups]
+
+    def stop(self) -> None:
+        """End all."""
+        for gateway in self._running.values():
+            gateway.signal()
+        for gateway in self._running.values():
+            gateway.stop()
+        STARTED[:] = [(one, at) for one, at in STARTED if one not in self._running.values()]
+
+
+@pytest.fixture(scope="module")
+def start(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Starter]:
+    """Starts proxies that live as long as the module's tests."""
+    starter = Starter(tmp_path_factory)
+    yield starter
+    starter.stop()

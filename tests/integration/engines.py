@@ -56,12 +56,25 @@ class Engines:
         finally:
             engine.set_faults()
 
-    def _requests(self) -> list[dict[str, Any]]:
-        return [*self.blue.requests()["requests"], *self.green.requests()["requests"]]
+    def total(self) -> tuple[int, int]:
+        """How many requests blue and green have got."""
+        return self.blue.requests(last=0)["total"], self.green.requests(last=0)["total"]
 
-    def asked(self, service: str) -> Counter[tuple[str, str]]:
+    def _requests(self, since: tuple[int, int] = (0, 0)) -> list[dict[str, Any]]:
+        """All requests, or those since `total` said `since`."""
+        found = []
+        for engine, before in zip((self.blue, self.green), since, strict=True):
+            now = engine.requests(last=0)["total"]
+            found += engine.requests(last=now - before)["requests"]
+        return found
+
+    def asked_of(self, deployment: str, since: tuple[int, int] = (0, 0)) -> int:
+        """How many requests a deployment got."""
+        return sum(entry["model"] == deployment for entry in self._requests(since))
+
+    def asked(self, service: str, since: tuple[int, int] = (0, 0)) -> Counter[tuple[str, str]]:
         """What was asked of a service's deployments: by (deployment, how it ended)."""
         return Counter(
-            (entry["model"], entry["outcome"]) for entry in self._requests()
-            if str(entry["model"]).startswith(f"{service}-")
+            (entry["model"], entry["outcome"]) for entry in self._requests(since)
+            if str(entry["model"]).startswith((f"{service}-blue-", f"{service}-green-"))
         )

@@ -105,7 +105,7 @@ class Gateway:
         ]
         if self.setup.workers > 1:
             # uvicorn kills workers that take over 5 s to import, and LiteLLM takes longer.
-            command += ["--timeout_worker_healthcheck", "120"]
+            command += ["--timeout_worker_healthcheck", "30"]
         with (self.directory / "proxy.log").open("ab") as log:
             self.process = subprocess.Popen(
                 command, cwd=self.directory, env=self._environment(), stdin=subprocess.DEVNULL,
@@ -144,7 +144,7 @@ class Gateway:
             return True
         services = self.client().get("/coalmine/api/services").json()["services"]
         return all(
-            len(service["workers"]) == self.setup.workers
+            len(service["workers"]) >= self.setup.workers
             and all(worker["epoch"] == service["epoch"] for worker in service["workers"])
             for service in services
         )

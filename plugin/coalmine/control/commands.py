@@ -8,14 +8,15 @@ from dataclasses import dataclass
 from typing import Any, Protocol
 
 from coalmine.control.controller import published_name
+from coalmine.control.figures import BASELINE_SPAN
 from coalmine.control.log_entry import entry_of
 from coalmine.release import CoalmineError, Slot
 from coalmine.rollout import events as ev
 from coalmine.rollout.policy import Policy
 from coalmine.rollout.service import Service
 from coalmine.rollout.transitions import apply
-from coalmine.routing import ROLLOUT_RUNS, Phase
-from coalmine.state import Entry, State, StateUnreachable
+from coalmine.routing import BACK, ROLLOUT_RUNS, Phase
+from coalmine.state import Entry, State, StateError, StateUnreachable
 
 log = logging.getLogger("coalmine.commands")
 
@@ -110,7 +111,8 @@ class Commands:
         service = self.known(name)
         candidate = service.releases.get(release)
         stable = service.releases.get(service.stable)
-        if candidate is None or stable is None or candidate.slot is stable.slot:
+        startable = service.phase in (Phase.IDLE, Phase.ROLLED_BACK)
+        if not startable or candidate is None or stable is None or candidate.slot is stable.slot:
             return  # the transition refuses it with a better reason
         failed = [p for p in await self._slot(name, release, candidate.slot) if p.error]
         if failed:
@@ -162,11 +164,20 @@ class Commands:
         rules = policy.services.get(name) if policy else None
         if rules is None:
             raise NotFound(f"service {name!r} is not in the policy", self._names())
-        published = self._state().published(published_name(name)) or {}
-        baseline = published.get("baseline") or {}
         event = ev.Start(at=self._wall(), who=who, reason=reason, release=release, policy=rules,
-                         baseline=baseline)
+                         baseline=self._baseline(name))
         return self._change(name, event, epoch)
+
+    def _baseline(self, name: str) -> dict[str, float]:
+        """Return stable's figures of the last minutes, none if they are old or another's."""
+        state = self._state()
+        published = state.published(published_name(name)) or {}
+        service = state.load().get(name)
+        if service is None or published.get("stable", service.stable) != service.stable:
+            return {}
+        if not abs(self._wall() - published.get("at", 0.0)) <= BASELINE_SPAN:
+            return {}
+        return dict(published.get("baseline") or {})
 
     def pause(self, name: str, who: str, reason: str, epoch: int | None, *,
               by: str = "person", timebox: float | None = None) -> Done:
@@ -196,18 +207,21 @@ class Commands:
         """Go back to stable: applied here first, then written; never conditioned on an epoch."""
         service = self.known(name)
         event = ev.RollBack(at=self._wall(), who=who, reason=reason, trigger=trigger, to=to)
-        if service.phase in ROLLOUT_RUNS:
+        running = service.phase in ROLLOUT_RUNS
+        if running:
             after = apply(service, event)
             self._applied.apply_first(after, entry_of(service, after, event))
         try:
             done = self._change(name, event, None)
-        except StateUnreachable:
+        except (StateError, Conflict, NotFound) as error:
+            # It is never refused for that: what is applied here is written when it can be.
             here = self._applied.service(name)
-            if here is None or service.phase not in ROLLOUT_RUNS:
+            if here is None or here.phase not in BACK:
                 raise
-            log.warning("%s: rolled back here; it is written when the state is back", name)
-            done = Done(here, True, "applied by this worker; the state is out of reach, the other "
-                                    "workers follow when it is back")
+            log.warning("%s: rolled back here; it is written when the state is back: %s", name,
+                        error.message)
+            done = Done(here, running, "applied by this worker; the state is out of reach, the "
+                                       "other workers follow when it is back")
         else:
             self._applied.written(name)
         if done.changed:
@@ -257,5 +271,3 @@ class Commands:
                 self._applied.refresh()
                 return Done(after, True)
         raise Conflict(f"{name} is being changed by others all the time", "try again")
-
-

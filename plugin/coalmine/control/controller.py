@@ -10,6 +10,7 @@ import logging
 import threading
 import time
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 from coalmine.control.figures import Figures, verdict_document
@@ -34,13 +35,22 @@ TICK = 0.2
 PUBLISH = 1.0
 """Seconds between two publications of the figures."""
 
-READS = 500
-"""Batches read at once."""
+READS = 100
+"""Batches read at once. Between two reads the lease is renewed: who takes over reads a quarter of
+an hour, which under load takes longer than the lease lasts."""
+
+AHEAD = 1.0
+"""Seconds that a worker's clock may be ahead of ours; what ended later ended now."""
 
 
 def published_name(service: str) -> str:
     """Name under which a service's figures are published."""
     return f"figures/{service}"
+
+
+def named_name(service: str) -> str:
+    """Name under which is kept which releases of the policy have been registered."""
+    return f"named/{service}"
 
 
 class Controller:
@@ -73,6 +83,7 @@ class Controller:
         self._cursor = ""
         self._figures: dict[str, Figures] = {}
         self._published: dict[str, float] = {}
+        self._named: dict[str, dict[str, Any]] = {}
         self._stop = threading.Event()
         self._thread = threading.Thread(target=self._run, name="coalmine-controller", daemon=True)
 
@@ -83,7 +94,8 @@ class Controller:
     def stop(self) -> None:
         """Give the lease back and end the thread."""
         self._stop.set()
-        self._thread.join(timeout=2)
+        if self._thread.is_alive():
+            self._thread.join(timeout=2)
         state = self._state()
         if state is not None and self._leads:
             try:
@@ -107,10 +119,15 @@ class Controller:
                     bell.wait(TICK)
                 else:
                     self._stop.wait(TICK)
-                if state is not None and self._lead(state):
+                if state is not None and not self._stop.is_set() and self._lead(state):
                     self.turn(state)
             except CoalmineError as error:
                 log.warning("the controller stands still: %s", error)
+                self._stop.wait(TICK)
+            except Exception:
+                # A dead controller would look like one that finds nothing broken.
+                log.exception("the controller stands still")
+                self._count("coalmine_faults_total", "controller")
                 self._stop.wait(TICK)
         if bell is not None:
             bell.close()
@@ -125,7 +142,7 @@ class Controller:
         self._renewed = now
         if self._leads and not led:
             log.info("worker %s is the controller now", self._worker)
-            self._cursor, self._figures, self._published = "", {}, {}
+            self._cursor, self._figures, self._published, self._named = "", {}, {}, {}
         return self._leads
 
     def turn(self, state: State) -> None:
@@ -138,46 +155,78 @@ class Controller:
                 known.follow(service, state.published(published_name(name)))
             else:
                 known.follow(service)
-        self._read(state)
-        workers: list[Beat] | None = None
+        if not self._read(state):
+            return
+        workers = state.workers()
         for name, service in services.items():
-            figures = self._figures[name]
-            now = self._wall()
-            verdict = figures.verdict(service, now)
-            if workers is None:
-                workers = state.workers()
-            observed = _observed(service, figures, verdict, workers, now)
-            event = next_event(service, observed) or self._registers(service, now)
-            if event is not None:
-                service = self._act(state, service, event, verdict)
-            self._publish(state, service, figures, verdict, now, changed=event is not None)
+            try:
+                self._judge(state, service, self._figures[name], workers)
+            except StateError:
+                raise
+            except Exception:
+                # One service's fault must not leave the others without a judge.
+                log.exception("%s cannot be judged", name)
+                self._count("coalmine_faults_total", "controller")
 
-    def _read(self, state: State) -> None:
+    def _judge(self, state: State, service: Service, figures: Figures, workers: list[Beat]
+               ) -> None:
+        now = self._wall()
+        verdict = figures.verdict(service, now)
+        observed = _observed(service, figures, verdict, workers, now)
+        event = next_event(service, observed) or self._registers(state, service, now)
+        after = self._act(state, service, event, verdict) if event is not None else service
+        self._publish(state, after, figures, verdict, now, changed=event is not None)
+
+    def _read(self, state: State) -> bool:
+        """Take in what was shipped; False when the lease was lost over it."""
         while True:
             cursor, batches = state.batches(self._cursor, READS)
             self._cursor = cursor
+            latest = self._wall() + AHEAD
             for batch in batches:
                 for row in batch.attempts:
-                    try:
-                        attempt = from_row(row)
-                    except ValueError as error:
-                        self._count("coalmine_dropped_total", "malformed")
-                        log.warning("dropped: %s", error)
-                        continue
-                    figures = self._figures.get(attempt.service)
-                    if figures is not None:
-                        figures.add(attempt)
+                    self._take(row, latest)
             if len(batches) < READS:
-                return
+                return True
+            if not self._lead(state) or self._stop.is_set():
+                return False
 
-    def _registers(self, service: Service, now: float) -> ev.Event | None:
-        """A release that the policy names and the state does not know yet."""
+    def _take(self, row: Any, latest: float) -> None:
+        try:
+            attempt = from_row(row)
+        except ValueError as error:
+            self._count("coalmine_dropped_total", "malformed")
+            log.warning("dropped: %s", error)
+            return
+        figures = self._figures.get(attempt.service)
+        if figures is not None:
+            figures.add(attempt if attempt.at <= latest else replace(attempt, at=latest - AHEAD))
+
+    def _registers(self, state: State, service: Service, now: float) -> ev.Event | None:
+        """A release that the policy names and that has not been registered yet.
+
+        Each entry of the policy is registered once: a release that somebody has registered since
+        in the slot of one that the policy names is newer than the policy's word.
+        """
         policy = self._policy()
         rules = policy.services.get(service.name) if policy else None
         if rules is None:
             return None
+        named = self._named.get(service.name)
+        if named is None:
+            named = self._named[service.name] = dict(
+                state.published(named_name(service.name)) or {}
+            )
+        before = dict(named)
+        for name in named.keys() - rules.releases.keys():
+            del named[name]
+        found: ev.Event | None = None
         for name, entry in rules.releases.items():
-            if name in service.releases:
+            word = [entry.slot.value, entry.digest]
+            known = service.releases.get(name)
+            if known is not None and (known.slot is entry.slot or name not in named):
+                named[name] = word
+            if named.get(name) == word or found is not None:
                 continue
             event = ev.Register(at=now, who="policy", release=name, slot=entry.slot,
                                 digest=entry.digest, reason="named by the policy")
@@ -186,8 +235,10 @@ class Controller:
             except Refused as refused:
                 log.debug("%s is not registered: %s", name, refused.message)
                 continue
-            return event
-        return None
+            found = event
+        if named != before:
+            state.publish(named_name(service.name), named)
+        return found
 
     def _act(self, state: State, service: Service, event: ev.Event,
              verdict: Verdict | None) -> Service:
@@ -205,7 +256,7 @@ class Controller:
 
     def _publish(self, state: State, service: Service, figures: Figures,
                  verdict: Verdict | None, now: float, *, changed: bool) -> None:
-        if not changed and now - self._published.get(service.name, 0.0) < PUBLISH:
+        if not changed and 0 <= now - self._published.get(service.name, 0.0) < PUBLISH:
             return
         self._published[service.name] = now
         document: dict[str, Any] = figures.document(service, verdict, now)

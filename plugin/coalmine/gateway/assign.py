@@ -10,12 +10,13 @@ from __future__ import annotations
 import asyncio
 import logging
 import secrets
+import time
 from collections.abc import Callable
 from concurrent.futures import Executor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Protocol, TypeVar
 
-from coalmine.gateway.identity import Identity
+from coalmine.gateway.identity import Identity, aliases_of, original_response_id
 from coalmine.gateway.memory import Memory
 from coalmine.gateway.turns import Turn
 from coalmine.routing import (
@@ -29,8 +30,8 @@ from coalmine.routing import (
     read_pin,
 )
 from coalmine.routing.history import History, answer_text
-from coalmine.routing.keys import KEY_BYTES, history_aliases, response_alias
-from coalmine.state import State, StateError
+from coalmine.routing.keys import KEY_BYTES, response_alias
+from coalmine.state import State, StateBusy, StateError, StateUnreachable
 
 log = logging.getLogger("coalmine.assign")
 
@@ -38,6 +39,10 @@ T = TypeVar("T")
 
 KNOWN_FOR = 60.0
 """Seconds for which known pins are kept while the state is out of reach."""
+
+PATIENCE = 1.0
+"""Seconds between two questions to a state that does not answer. A question may take as long as the
+state's deadline, and there are few threads for them: without this every request would wait."""
 
 
 class Knowledge(Protocol):
@@ -72,7 +77,8 @@ class Assigner:
         knowledge: plans and state.
         count: adds to a counter (metric, labels …).
         now: wall clock, unix seconds.
-        executor: where calls to the state run; never the event loop.
+        executor: where calls to the state run that may have to wait.
+        mono: monotonic seconds.
     """
 
     def __init__(
@@ -81,17 +87,45 @@ class Assigner:
         count: Callable[..., None],
         now: Callable[[], float],
         executor: Executor,
+        mono: Callable[[], float] = time.monotonic,
     ) -> None:
         self._knowledge = knowledge
         self._count = count
         self._now = now
         self._executor = executor
+        self._mono = mono
+        self._failed = float("-inf")
         self.pins: Memory[bytes, int] = Memory()
         self.aliases: Memory[bytes, bytes] = Memory()
 
     async def _ask(self, call: Callable[..., T], *arguments: object) -> T:
+        """Ask the state in a thread, unless it has just failed to answer."""
+        self._patient()
         loop = asyncio.get_running_loop()
-        return await loop.run_in_executor(self._executor, call, *arguments)
+        return await loop.run_in_executor(self._executor, self._try, call, *arguments)
+
+    async def _ask_fast(self, call: Callable[..., T], *arguments: object) -> T:
+        """Ask what a state answers at once as a rule; in a thread when it would have to wait."""
+        self._patient()
+        try:
+            return call(*arguments, wait=False)
+        except StateBusy:
+            return await self._ask(call, *arguments)
+        except StateError:
+            self._failed = self._mono()
+            raise
+
+    def _patient(self) -> None:
+        if self._mono() - self._failed < PATIENCE:
+            raise StateUnreachable("the state did not answer a moment ago")
+
+    def _try(self, call: Callable[..., T], *arguments: object) -> T:
+        self._patient()  # it may have failed while we stood in the queue
+        try:
+            return call(*arguments)
+        except StateError:
+            self._failed = self._mono()
+            raise
 
     async def assign(
         self, turn: Turn, identity: Identity, plan: RoutingPlan, up: Up, stale_after: float
@@ -114,19 +148,26 @@ class Assigner:
         except StateError as error:
             self._count("coalmine_faults_total", "state")
             self._unrecognised(turn, plan, "state_unreachable")
-            log.warning("%s: the state is out of reach, this turn gets stable: %s",
-                        turn.service, error.message)
+            log.debug("%s: the state is out of reach, this turn gets stable: %s",
+                      turn.service, error.message)
 
     def again(self, turn: Turn, plan: RoutingPlan, up: Up) -> Decision:
         """Decide `turn` again: an attempt has failed, or the plan has changed under it."""
-        before = turn.decision
-        new = turn.pin is None and before is not None and turn.basis == "new"
-        decision = decide(plan, turn.pin, new=new and not turn.stale, stable_up=up.stable,
+        if turn.basis is None or turn.decision is None:
+            return self._settled(turn, plan, _stable(plan, "not recognised, so stable"))
+        if turn.bound and turn.key is not None:
+            # Another request of the same conversation may have moved it, and been told.
+            code = self.pins.get(turn.key)
+            if code is not None:
+                turn.known, turn.pin = code, read_pin(code, plan.era)
+        elif turn.basis == "new" and not turn.ended and not turn.failed:
+            turn.pin = None  # nothing has been served yet: it begins under the new plan
+        if turn.pin is None and turn.basis != "new":
+            return self._settled(turn, plan, _stable(plan, "no pin, so stable"))
+        new = turn.pin is None and not turn.stale
+        decision = decide(plan, turn.pin, new=new, stable_up=up.stable,
                           candidate_up=up.candidate, draw=self._draw(turn, plan))
-        if turn.basis is None or (turn.pin is None and not new):
-            decision = _stable(plan, "no pin, so stable")
-        self._take(turn, plan, decision)
-        turn.epoch = plan.epoch
+        self._settled(turn, plan, decision)
         if decision.pin is not None and turn.bound and turn.key is not None:
             code = decision.pin.code
             asyncio.get_running_loop().run_in_executor(
@@ -134,6 +175,11 @@ class Assigner:
             )
             self.pins.put(turn.key, code)
             turn.known = code
+        return decision
+
+    def _settled(self, turn: Turn, plan: RoutingPlan, decision: Decision) -> Decision:
+        self._take(turn, plan, decision)
+        turn.epoch = plan.epoch
         return decision
 
     def _draw(self, turn: Turn, plan: RoutingPlan) -> int:
@@ -182,15 +228,23 @@ class Assigner:
             first = decide(plan, None, new=not grace, stable_up=up.stable,
                            candidate_up=up.candidate, draw=self._draw(turn, plan))
             assert first.pin is not None, first.rule
-            proposed = first.pin.code
-            code = await self._claim(key, proposed)
+            proposed, since = first.pin.code, self.pins.forgotten
+            try:
+                code = await self._ask_fast(self._state().claim, key, proposed)
+            except StateError:
+                if plan.phase is not Phase.BAKING:
+                    raise
+                # The last routing stays; as nothing was written, it is no evidence.
+                turn.bound = False
+                self._take(turn, plan, replace(first, pin=None, chance=None, evidence=False))
+                self._count("coalmine_faults_total", "state")
+                return
+            self.pins.put(key, proposed if code is None else code, since)
             if code is None:
                 turn.known = proposed
-                self.pins.put(key, proposed)
                 self._take(turn, plan, first)
                 self._began(turn, first)
                 return
-            self.pins.put(key, code)
         await self._held(turn, code, plan, up, silence)
 
     async def _by_alias(self, turn: Turn, plan: RoutingPlan, up: Up, silence: float) -> None:
@@ -200,7 +254,8 @@ class Assigner:
             if turn.stale:
                 self._unrecognised(turn, plan, "state_unreachable")
                 return
-            found = await self._ask(self._state().resolve, turn.aliases)
+            since = self.pins.forgotten
+            found = await self._ask_fast(self._state().resolve, turn.aliases)
             if found is None:
                 self._unrecognised(turn, plan, f"unknown_{turn.basis}")
                 self._mark_old(turn, plan)
@@ -208,7 +263,7 @@ class Assigner:
             key, code = found
             for alias in turn.aliases:
                 self.aliases.put(alias, key)
-            self.pins.put(key, code)
+            self.pins.put(key, code, since)
         turn.key, turn.bound = key, True
         await self._held(turn, code, plan, up, silence)
 
@@ -230,16 +285,16 @@ class Assigner:
                           candidate_up=up.candidate)
         if decision.pin is not None and turn.key is not None:
             wanted = decision.pin.code
-            if await self._ask(self._state().move, turn.key, code, wanted):
-                turn.known = wanted
-            else:
+            held: int | None = None
+            if not await self._ask(self._state().move, turn.key, code, wanted):
+                held = await self._ask(self._state().claim, turn.key, wanted)
+            turn.known = wanted if held is None else held
+            self.pins.put(turn.key, turn.known)
+            if held is not None:
                 # Another worker moved it first, and has told the client: decide with its pin.
-                now = await self._claim(turn.key, wanted)
-                turn.known = wanted if now is None else now
-                turn.pin = read_pin(turn.known, plan.era)
+                turn.pin = read_pin(held, plan.era)
                 decision = decide(plan, turn.pin, new=False, stable_up=up.stable,
                                   candidate_up=up.candidate)
-            self.pins.put(turn.key, turn.known)
         self._take(turn, plan, decision)
 
     async def answered(self, turn: Turn, plan: RoutingPlan) -> None:
@@ -253,33 +308,44 @@ class Assigner:
         aliases = self._aliases_of(turn)
         if not aliases:
             return
-        key, code = turn.key, turn.pin.code
-        for alias in aliases:
-            self.aliases.put(alias, key)
-        if self.pins.get(key) is None:
+        key, code, began = turn.key, turn.pin.code, not turn.bound
+        if began:
+            # One that was known before may have been moved meanwhile: then this is out of date.
             self.pins.put(key, code)
-        turn.bound, turn.known = True, code
+            turn.bound, turn.known = True, code
         state = self._knowledge.state
         if state is None:
+            self._remember(key, aliases, None)
             return
         bound = asyncio.get_running_loop().run_in_executor(
-            self._executor, self._bind_quietly, key, code, aliases
+            self._executor, self._bind_quietly, key, code, aliases, began
         )
+        bound.add_done_callback(lambda done: self._remember(
+            key, aliases, None if done.cancelled() else done.result()))
         if plan.phase in ROLLOUT_RUNS:
             await bound
+
+    def _remember(self, key: bytes, aliases: tuple[bytes, ...], found: tuple[bytes, int] | None
+                  ) -> None:
+        """Remember where aliases lead: to what the state says, so that all workers agree.
+
+        Two conversations of one key that begin alike, with the same answer, are one from then on.
+        """
+        leads = key if found is None else found[0]
+        for alias in aliases:
+            if self.aliases.get(alias) is None:
+                self.aliases.put(alias, leads)
 
     def _aliases_of(self, turn: Turn) -> tuple[bytes, ...]:
         salt = self._knowledge.salt()
         aliases: tuple[bytes, ...] = ()
         if turn.kind == "responses" and turn.response_id:
-            from coalmine.gateway.identity import original_response_id
-
             aliases += (response_alias(salt, turn.service, turn.caller,
                                        original_response_id(turn.response_id)),)
         if turn.history is not None and (turn.answer or turn.calls):
             newest = answer_text(turn.answer, turn.calls)
             history = History(turn.history.first_user, turn.history.first_answer or newest, newest)
-            aliases += history_aliases(salt, turn.service, turn.caller, history)
+            aliases += aliases_of(salt, turn.service, turn.caller, history)
         return aliases
 
     def _state(self) -> State:
@@ -288,23 +354,26 @@ class Assigner:
             raise StateError("the shared state has not been reached yet")
         return state
 
-    async def _claim(self, key: bytes, code: int) -> int | None:
-        return await self._ask(self._state().claim, key, code)
-
     def _move_quietly(self, key: bytes, known: int | None, code: int) -> None:
         try:
-            if known is not None:
-                self._state().move(key, known, code)
+            if known is not None and not self._state().move(key, known, code):
+                self.pins.forget(key)  # another worker has moved it, who knows where to
         except StateError as error:
             self._count("coalmine_faults_total", "state")
             log.warning("a conversation's move could not be written: %s", error.message)
 
-    def _bind_quietly(self, key: bytes, code: int, aliases: tuple[bytes, ...]) -> None:
+    def _bind_quietly(self, key: bytes, code: int, aliases: tuple[bytes, ...], began: bool
+                      ) -> tuple[bytes, int] | None:
+        """Bind; for a conversation that began return where its aliases lead now."""
         try:
+            self._patient()
             self._state().bind(key, code, aliases)
+            return self._state().resolve(aliases) if began else None
         except StateError as error:
+            self._failed = self._mono()
             self._count("coalmine_faults_total", "state")
-            log.warning("a conversation could not be kept: %s", error.message)
+            log.debug("a conversation could not be kept: %s", error.message)
+            return None
 
 
 def _stable(plan: RoutingPlan, rule: str) -> Decision:

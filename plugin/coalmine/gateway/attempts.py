@@ -16,6 +16,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Callable
 from dataclasses import replace
+from threading import Lock
 from typing import Any
 
 from coalmine.gateway.answers import ABORTED, KEPT, Seen, read_answer
@@ -58,6 +59,7 @@ class Accounts:
         self._wall = wall
         self._mono = mono
         self._in_flight: Counter[str] = Counter()
+        self._shipping = Lock()
 
     def in_flight(self) -> dict[str, int]:
         """Open attempts by ``service/release``."""
@@ -75,6 +77,7 @@ class Accounts:
         self._ship_pending(turn)
         release, arm = self._belongs(turn, deployment)
         turn.aborted = False
+        turn.told = None
         turn.open = OpenAttempt(deployment, call_type, release, arm, self._mono())
         turn.finished = None
         self._in_flight[f"{turn.service}/{release}"] += 1
@@ -104,11 +107,10 @@ class Accounts:
         running = turn.open
         if running is None:
             return None
-        seen = read_answer(answer)
         if running.streaming or running.call_type != call_type:
-            # LiteLLM's nested call on /v1/messages: what it translates loses that it was aborted.
-            turn.aborted = turn.aborted or seen.finish in ABORTED
+            self.nested(turn, answer)
             return None
+        seen = read_answer(answer)
         keep(turn, seen)
         outcome = Outcome.OK
         if seen.failed:
@@ -117,6 +119,11 @@ class Accounts:
             outcome = Outcome.INCOMPLETE
         self._close(turn, outcome, tokens=seen.tokens)
         return seen
+
+    def nested(self, turn: Turn, answer: Any) -> None:
+        """LiteLLM's nested call on /v1/messages was answered: what it makes of that loses an abort."""
+        if turn.open is not None and turn.open.call_type == NESTING:
+            turn.aborted = turn.aborted or read_answer(answer).finish in ABORTED
 
     def failed(self, turn: Turn, error: BaseException, call_type: str) -> None:
         """A deployment's attempt failed before any answer."""
@@ -172,15 +179,16 @@ class Accounts:
         self._count("coalmine_cached_total", turn.service, release)
 
     def logged(self, turn: Turn, tokens: int | None, cost: float | None) -> None:
-        """The log event came: tokens and cost of the attempt that has ended are known."""
-        ended = turn.pending
-        if ended is None:
+        """The log event came: tokens and cost of the attempt are known.
+
+        On streams of messages and responses it comes before the stream's end.
+        """
+        if turn.open is not None and turn.open.streaming:
+            turn.told = (tokens, cost)
             return
-        if ended.tokens is None and tokens is not None or cost is not None:
-            turn.pending = replace(
-                ended, tokens=ended.tokens if ended.tokens is not None else tokens, cost=cost
-            )
-        self._ship_pending(turn)
+        pending = self._taken(turn)
+        if pending is not None:
+            self._ended(_priced(pending, tokens, cost))
 
     def request_failed(self, turn: Turn, error: BaseException) -> None:
         """The whole request failed; what is still open failed with it."""
@@ -245,15 +253,31 @@ class Accounts:
             turn.rescue[:] = turn.usual or []
         if running.arm is Arm.STABLE and Arm.CANDIDATE in turn.failed and outcome is Outcome.OK:
             self._count("coalmine_rescued_total", turn.service, turn.moved_from or "")
-        if outcome is Outcome.OK:
-            turn.pending = attempt  # tokens and cost come with the log event
-        else:
+        if outcome is not Outcome.OK:
             self._ended(attempt)
+        elif turn.told is not None:
+            self._ended(_priced(attempt, *turn.told))
+        else:
+            turn.pending = attempt  # tokens and cost come with the log event
 
     def _ship_pending(self, turn: Turn) -> None:
-        if turn.pending is not None:
-            self._ended(turn.pending)
-            turn.pending = None
+        pending = self._taken(turn)
+        if pending is not None:
+            self._ended(pending)
+
+    def _taken(self, turn: Turn) -> Attempt | None:
+        """Take the attempt that waits, so that nobody else ships it: the sweeper is another thread."""
+        with self._shipping:
+            pending, turn.pending = turn.pending, None
+        return pending
+
+
+def _priced(attempt: Attempt, tokens: int | None, cost: float | None) -> Attempt:
+    if cost is None and (tokens is None or attempt.tokens is not None):
+        return attempt
+    return replace(
+        attempt, tokens=attempt.tokens if attempt.tokens is not None else tokens, cost=cost
+    )
 
 
 def keep(turn: Turn, seen: Seen) -> None:

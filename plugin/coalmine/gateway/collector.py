@@ -12,11 +12,12 @@ import threading
 import time
 from collections import Counter
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 
 from coalmine.gateway.outbox import Outbox, adopt
-from coalmine.gateway.totals import series, totals_of
+from coalmine.gateway.totals import SEPARATOR, series, totals_of
 from coalmine.guardrails import Attempt, from_row, to_row
 from coalmine.routing import Arm
 from coalmine.state import Batch, State, StateError
@@ -33,6 +34,12 @@ KEPT = 50_000
 """Attempts kept at most while the state is out of reach; beyond it the oldest are dropped and
 counted."""
 
+TOGETHER = 0.02
+"""Seconds between two urgent batches: what fails within them goes together, so that a storm of
+failures does not ring everybody's bell for each."""
+
+TEXT = 256
+"""Characters of a service's name that are kept."""
 
 ADOPT = 2.0
 """Seconds between two looks for what dead workers left behind."""
@@ -71,9 +78,12 @@ class Collector:
         self._attempts: list[Attempt] = []
         self._outboxes = outboxes
         self._outbox = _open(outboxes, worker, gateway)
+        self._given_up = False
         self._adopted = 0.0
         self._counts: Counter[str] = Counter()
         self._lock = threading.Lock()
+        self._adding = threading.Lock()
+        self._flushing = threading.Lock()
         self._wake = threading.Event()
         self._stop = threading.Event()
         self._number = 0
@@ -88,65 +98,123 @@ class Collector:
         """Ship what is left, once, and end the thread."""
         self._stop.set()
         self._wake.set()
-        self._thread.join(timeout=2)
+        if self._thread.is_alive():
+            self._thread.join(timeout=2)
         if self._outbox is not None:
             self._outbox.close(empty=not self._attempts and self._doubtful is None)
 
     def add(self, attempt: Attempt) -> None:
         """Take an ended attempt."""
-        self._attempts.append(attempt)
-        if self._outbox is not None:
-            self._outbox.attempt(to_row(attempt))
+        attempt = _fit(attempt)
+        with self._adding:  # the outbox has them in the same order as the list
+            if self._outbox is not None:
+                try:
+                    self._outbox.attempt(to_row(attempt))
+                except OSError as error:
+                    self._give_up_outbox(f"it cannot be written: {error}")
+            self._attempts.append(attempt)
         if attempt.failed and attempt.arm is Arm.CANDIDATE:
             self._wake.set()
 
     def count(self, metric: str, *labels: str, times: float = 1.0) -> None:
         """Add to one of the counters of :data:`coalmine.gateway.totals.LABELS`."""
         with self._lock:
-            self._counts[series(metric, *labels)] += times  # type: ignore[assignment]
+            name = series(metric, *labels)
+            self._counts[name] += times  # type: ignore[assignment]
 
     def _run(self) -> None:
         while not self._stop.is_set():
             urgent = self._wake.wait(EVERY)
             self._wake.clear()
             self.flush(urgent)
+            if urgent:
+                self._stop.wait(TOGETHER)
         self.flush(False)
 
     def flush(self, urgent: bool) -> None:
-        """Ship what is there. Never raises; what cannot be shipped is kept for the next time."""
-        state = self._state()
-        if state is None:
-            self._cap()
-            return
-        try:
-            if self._doubtful is not None:
-                batch, was_urgent = self._doubtful
-                state.ship(batch, urgent=was_urgent or urgent)
-                self._doubtful = None
-            while self._attempts or self._counts:
-                batch = self._next()
-                self._doubtful = (batch, urgent)
-                state.ship(batch, urgent=urgent)
-                self._doubtful = None
-            if self._outbox is not None and not self._attempts:
-                self._outbox.clear(self._number)
-            self._adopt(state)
-        except StateError as error:
-            log.warning("attempts could not be shipped, they are kept: %s", error)
-            self._cap()
+        """Ship what is there. Never raises; what cannot be shipped is kept for the next time.
+
+        The collector's thread and whoever reads the metrics may come at once: they take turns, or
+        a batch could be kept after a later one, which the state would take for shipped already.
+        """
+        with self._flushing:
+            state = self._state()
+            if state is None:
+                self._cap()
+                return
+            try:
+                self._ship(state, urgent)
+                self._tidy()
+                self._adopt(state)
+            except StateError as error:
+                log.warning("attempts could not be shipped, they are kept: %s", error)
+                self._cap()
+            except Exception:
+                # A batch that no state can keep would hold up all that come after it.
+                log.exception("attempts could not be shipped")
+                self._drop_doubtful()
+
+    def _ship(self, state: State, urgent: bool) -> None:
+        if self._doubtful is not None:
+            batch, was_urgent = self._doubtful
+            state.ship(batch, urgent=was_urgent or urgent)
+            self._doubtful = None
+        full = True
+        while full and (self._attempts or self._counts):
+            batch = self._next()
+            # What comes while we ship waits for the next time, or there would be no end to it.
+            full = len(batch.attempts) == BATCH
+            self._doubtful = (batch, urgent)
+            state.ship(batch, urgent=urgent)
+            self._doubtful = None
+
+    def _drop_doubtful(self) -> None:
+        if self._doubtful is not None:
+            dropped, self._doubtful = len(self._doubtful[0].attempts), None
+            self.count("coalmine_dropped_total", "malformed", times=dropped)
 
     def _next(self) -> Batch:
-        taken, self._attempts[:BATCH] = self._attempts[:BATCH], []
+        with self._adding:
+            taken = self._attempts[:BATCH]
+            del self._attempts[:len(taken)]
+            self._number += 1
+            if self._outbox is not None:
+                try:
+                    self._outbox.batch(self._number, len(taken))
+                except OSError as error:
+                    self._give_up_outbox(f"it cannot be written: {error}")
         with self._lock:
             counts, self._counts = self._counts, Counter()
         totals = totals_of(taken)
         for name, value in counts.items():
             totals[name] = totals.get(name, 0.0) + value
-        self._number += 1
-        if self._outbox is not None:
-            self._outbox.batch(self._number, len(taken))
         return Batch(self._worker, self._gateway, self._number,
                      tuple(to_row(attempt) for attempt in taken), totals)
+
+    def _tidy(self) -> None:
+        """Begin the outbox anew when all in it was shipped, also one that was given up."""
+        with self._adding:
+            if self._attempts:
+                return
+            try:
+                if self._given_up:
+                    self._given_up = False
+                    self._outbox = _open(self._outboxes, self._worker, self._gateway)
+                    if self._outbox is not None:
+                        self._outbox.batch(self._number, 0)  # it goes on counting where it was
+                elif self._outbox is not None:
+                    self._outbox.clear(self._number)
+            except OSError as error:
+                self._give_up_outbox(f"it cannot be written: {error}")
+
+    def _give_up_outbox(self, why: str) -> None:
+        """Go on without the outbox, until all that waits was shipped. Under `_adding`."""
+        outbox, self._outbox = self._outbox, None
+        self._given_up = outbox is not None or self._given_up
+        if outbox is not None:
+            log.warning("no outbox, a killed worker would lose what it has not shipped: %s", why)
+            with suppress(OSError):
+                outbox.close(empty=True)
 
     def _adopt(self, state: State) -> None:
         """Ship what dead workers of this gateway left behind."""
@@ -164,7 +232,28 @@ class Collector:
             log.info("%d attempts of dead workers were shipped", adopted)
 
     def _cap(self) -> None:
-        surplus = len(self._attempts) - KEPT
-        if surplus > 0:
+        with self._adding:
+            surplus = len(self._attempts) - KEPT
+            if surplus <= 0:
+                return
             del self._attempts[:surplus]
-            self.count("coalmine_dropped_total", "state_unreachable", times=surplus)
+            # Its lines no longer match, and it must not grow for as long as the state is away.
+            self._give_up_outbox("too much waits for the state")
+        self.count("coalmine_dropped_total", "state_unreachable", times=surplus)
+
+
+def _fit(attempt: Attempt) -> Attempt:
+    """Return the attempt with texts that any state can keep.
+
+    Without a policy the service is what the client called: any text, of any length, and with halves
+    of characters in it, for which the whole batch would be refused.
+    """
+    service, alias = attempt.service, attempt.alias
+    plain = service.isascii() and alias.isascii() and SEPARATOR not in service
+    if plain and len(service) <= TEXT:
+        return attempt
+    return replace(attempt, service=_fitting(attempt.service), alias=_fitting(attempt.alias))
+
+
+def _fitting(text: str) -> str:
+    return text[:TEXT].encode("utf-8", "replace").decode().replace(SEPARATOR, "?")

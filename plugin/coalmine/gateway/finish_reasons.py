@@ -68,6 +68,12 @@ def provider_finished(stream: Any) -> bool | None:
     return any(map(_of_engine, ends)) or not any(map(_of_engine, chunks[:1]))
 
 
+def from_cache(stream: Any) -> bool:
+    """Whether LiteLLM's cache answers, and no engine."""
+    hidden = getattr(stream, "_hidden_params", None)
+    return isinstance(hidden, dict) and hidden.get("cache_hit") is True
+
+
 def _of_engine(chunk: Any) -> bool:
     """Whether LiteLLM noted the engine's own id at a chunk."""
     hidden = getattr(chunk, "_hidden_params", None)

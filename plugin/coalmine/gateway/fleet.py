@@ -57,33 +57,46 @@ def read_fleet(model_list: Iterable[Deployment], services: Iterable[str]) -> Fle
     places: dict[str, Place] = {}
     slots: dict[tuple[str, Slot], list[Deployment]] = {}
     names: dict[str, set[str]] = {}
-    groups: dict[str, set[Slot]] = {}
+    groups: dict[tuple[str, str], set[Slot]] = {}
     others: set[str] = set()
     warnings: list[str] = []
     for deployment in model_list:
         info = deployment.get("model_info") or {}
         service, slot = info.get("service"), info.get("slot")
-        if service not in known:
-            others.add(str(deployment.get("model_name")))
-            continue
         group = str(deployment.get("model_name"))
+        if not isinstance(service, str) or service not in known:
+            others.add(group)
+            continue
         try:
             where = Slot(slot)
         except ValueError:
-            warnings.append(f"deployment {info.get('id')} of {service}: slot {slot!r} is unknown")
+            warnings.append(
+                f"deployment {info.get('id')} of {service} is not used: slot {slot!r} is unknown"
+            )
             continue
         places[str(info.get("id"))] = Place(service, where, group)
         slots.setdefault((service, where), []).append(deployment)
-        groups.setdefault(group, set()).add(where)
+        groups.setdefault((service, group), set()).add(where)
         for name in (group, str(info.get("id")),
                      str((deployment.get("litellm_params") or {}).get("model"))):
             names.setdefault(name, set()).add(service)
-    for group, held in groups.items():
+    for (_, group), held in groups.items():
         if len(held) > 1:
             warnings.append(
                 f"group {group} holds both slots: without Coalmine, LiteLLM would split it; "
                 "give the slot that is not home a group of its own"
             )
+        if group in others:
+            warnings.append(
+                f"group {group} also holds deployments of no service: clients that call it by name "
+                "reach them and the slot alike; give them a group of their own"
+            )
+    warnings += [
+        f"no deployment of {service} is in the group {service} that clients call; give one "
+        f"slot's deployments model_name: {service}"
+        for service in sorted({service for service, _ in groups})
+        if (service, service) not in groups
+    ]
     return Fleet(
         places=places,
         slots={where: tuple(found) for where, found in slots.items()},

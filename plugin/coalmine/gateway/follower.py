@@ -11,14 +11,21 @@ import json
 import logging
 import threading
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import asdict, replace
 from pathlib import Path
+from typing import Any
 
 from pydantic import ValidationError
 
+from coalmine.control.log_entry import entry_of
+from coalmine.release import CoalmineError
+from coalmine.rollout import events as ev
 from coalmine.rollout.policy import Policy
 from coalmine.rollout.service import Service, first_state, routing_plan
-from coalmine.routing import BACK, RoutingPlan
+from coalmine.rollout.transitions import Refused, apply
+from coalmine.routing import BACK, Phase, RoutingPlan
+from coalmine.routing.keys import hidden
 from coalmine.state import Beat, Entry, State, StateError
 
 log = logging.getLogger("coalmine.follower")
@@ -38,7 +45,8 @@ class Follower:
         snapshot: file in which the last services are kept, None to keep none.
         in_flight: returns open requests by ``service/release``.
         on_moves: called with keys that others moved, or None to forget all.
-        wall: wall clock, unix seconds.
+        tick: called about twice a second.
+        wall: wall clock, unix seconds; mono: monotonic seconds.
     """
 
     def __init__(
@@ -53,6 +61,7 @@ class Follower:
         on_moves: Callable[[list[bytes] | None], None],
         tick: Callable[[], None] = lambda: None,
         wall: Callable[[], float] = time.time,
+        mono: Callable[[], float] = time.monotonic,
     ) -> None:
         self._worker = worker
         self._gateway = gateway
@@ -63,17 +72,21 @@ class Follower:
         self._on_moves = on_moves
         self._tick = tick
         self._wall = wall
+        self._mono = mono
         self.state: State | None = None
         self._salt: bytes | None = None
         self._services: Mapping[str, Service] = {}
         self._applied: dict[str, float] = {}
         self._boot_services: Mapping[str, Service] = {}
+        self._boot_installation: str | None = None
         self._plans: Mapping[str, RoutingPlan] = {}
         self._generation = -1
         self._heard = float("-inf")
         self._pending: dict[str, tuple[Service, Entry]] = {}
         self._moves = -1
         self._lock = threading.Lock()
+        self._connecting = threading.Lock()
+        self._writing = threading.Lock()
         self._stop = threading.Event()
         self._thread = threading.Thread(target=self._run, name="coalmine-follower", daemon=True)
 
@@ -84,17 +97,24 @@ class Follower:
         return self._plans.get(service)
 
     def service(self, name: str) -> Service | None:
-        """The state of a service as this worker applies it."""
-        return self._services.get(name)
+        """The state of a service as this worker knows it: until the state was heard of, what the
+        last snapshot says, of which only stable is served."""
+        return self._services.get(name) or self._boot_services.get(name)
 
     @property
     def services(self) -> Mapping[str, Service]:
-        """All services as this worker applies them."""
-        return self._services
+        """All services as this worker knows them."""
+        return {**self._boot_services, **self._services}
+
+    def names(self) -> frozenset[str]:
+        """Names of all services: of the policy, the state and the last snapshot."""
+        policy = self._policy()
+        named: Iterable[str] = policy.services if policy else ()
+        return frozenset((*named, *self._boot_services, *self._services))
 
     def silence(self) -> float:
         """Seconds since the state was last heard of."""
-        return time.monotonic() - self._heard
+        return self._mono() - self._heard
 
     def salt(self) -> bytes:
         """The installation's salt; a fixed one until the state has been reached."""
@@ -116,7 +136,8 @@ class Follower:
     def stop(self) -> None:
         """End the thread and close the state."""
         self._stop.set()
-        self._thread.join(timeout=2)
+        if self._thread.is_alive():
+            self._thread.join(timeout=2)
         if self.state is not None:
             self.state.close()
 
@@ -129,11 +150,14 @@ class Follower:
         with self._lock:
             self._pending[service.name] = (service, entry)
             self._adopt({**self._services, service.name: service})
+        self._to_snapshot()
 
     def written(self, name: str) -> None:
         """The rollback that was applied first has been written."""
         with self._lock:
-            self._pending.pop(name, None)
+            was = self._pending.pop(name, None)
+        if was is not None:
+            self._to_snapshot()
 
     def _adopt(self, services: Mapping[str, Service]) -> None:
         """Make `services` the ones in force: both maps are swapped whole."""
@@ -146,7 +170,10 @@ class Follower:
             if known is None or known.epoch != service.epoch:
                 self._applied[name] = self._wall()
         self._services = dict(services)
-        self._plans = plans
+        # A service that only the snapshot knows goes on as it began.
+        unheard = {name: _stable_only(service, rules.get(name))
+                   for name, service in self._boot_services.items() if name not in plans}
+        self._plans = {**unheard, **plans}
 
     def _newer(self, found: Mapping[str, Service]) -> tuple[dict[str, Service], list[Service]]:
         """Merge what the state says with what is applied; also return what it has lost.
@@ -158,47 +185,59 @@ class Follower:
         lost = []
         for name, ours in self._services.items():
             theirs = found.get(name)
-            if theirs is None:
-                merged[name] = ours
-                lost.append(ours)
-            elif theirs.epoch < ours.epoch and name not in self._pending:
-                merged[name] = ours
-                lost.append(ours)
-            elif (theirs.epoch == ours.epoch and ours.phase in BACK and theirs.phase not in BACK
-                  and name not in self._pending):
+            waits = name in self._pending
+            if theirs is None or (not waits and (
+                theirs.epoch < ours.epoch
+                or (theirs.epoch == ours.epoch and ours.phase in BACK and theirs.phase not in BACK)
+            )):
                 merged[name] = ours
                 lost.append(ours)
         for name, (service, _) in self._pending.items():
             theirs = found.get(name)
-            same = (theirs is not None and theirs.rollout is not None and service.rollout is not None
-                    and theirs.rollout.id == service.rollout.id)
-            if theirs is None or (same and theirs.phase not in BACK):
+            if theirs is None or _overruled(theirs, service):
                 merged[name] = service
         return merged, lost
 
-    def _refresh(self) -> None:
-        try:
+    def _connected(self) -> State:
+        """Return the shared state, opened at the first call."""
+        with self._connecting:
             if self.state is None:
                 state = self._connect()
-                self._salt = state.salt()
+                try:
+                    self._salt = state.salt()
+                    # Before any pin is known: what is moved from now on will be told.
+                    self._moves = state.moved_since(-1)[0]  # type: ignore[index]
+                except CoalmineError:
+                    state.close()
+                    raise
+                if self._boot_installation == _installation(self._salt):
+                    # What this host has seen is not forgotten by a restart.
+                    with self._lock:
+                        self._services = {**self._boot_services, **self._services}
                 self.state = state
-            generation = self.state.generation()
-            found = self.state.load()
+            return self.state
+
+    def _refresh(self) -> None:
+        try:
+            state = self._connected()
+            generation = state.generation()
+            found = state.load()
             self._birth(found)
             with self._lock:
                 merged, lost = self._newer(found)
-                changed = merged != self._services
+                # The first time even if equal: until then the plans are the boot's, stable only.
+                changed = merged != self._services or self._generation == -1
                 if changed:
                     self._adopt(merged)
                 self._generation = generation
-            self._heard = time.monotonic()
+            self._heard = self._mono()
             for service in lost:
                 self._reseed(service)
             self._retry_pending(found)
             if changed:
                 self._to_snapshot()
             self._follow_moves()
-        except StateError as error:
+        except CoalmineError as error:  # also a policy that names a variable that is not set
             log.warning("the shared state is out of reach: %s", error)
 
     def _birth(self, found: dict[str, Service]) -> None:
@@ -235,21 +274,28 @@ class Follower:
         assert self.state is not None
         for name, (service, entry) in list(self._pending.items()):
             theirs = found.get(name)
-            if theirs is None or service.rollout is None:
+            if theirs is None or service.rollout is None or service.rollout.back is None:
                 continue
-            if (theirs.rollout is None or theirs.rollout.id != service.rollout.id
-                    or theirs.phase in BACK):
+            if not _overruled(theirs, service):
                 self.written(name)
                 continue
-            after = service.model_copy(update={"epoch": theirs.epoch + 1})
-            if self.state.swap(theirs, after, entry):
+            event = ev.RollBack(at=entry.at, who=entry.who, reason=entry.reason,
+                                trigger=service.rollout.back.trigger, to=service.stable)
+            try:
+                after = apply(theirs, event)
+            except Refused as refused:
+                log.error("%s: its rollback cannot be written: %s", name, refused)
+                self.written(name)
+                continue
+            if self.state.swap(theirs, after, entry_of(theirs, after, event)):
                 self.written(name)
 
     def _follow_moves(self) -> None:
         assert self.state is not None
         found = self.state.moved_since(self._moves)
         if found is None:
-            self._moves = -1
+            # The new cursor first: what is moved while all is forgotten will be told again.
+            self._moves = self.state.moved_since(-1)[0]  # type: ignore[index]
             self._on_moves(None)
             return
         self._moves, keys = found
@@ -269,14 +315,21 @@ class Follower:
             except StateError as error:
                 log.warning("no bell, looking twice a second: %s", error)
                 self._stop.wait(POLL)
-            self._refresh()
-            self._tick()
+            self._safely(self._refresh)
+            self._safely(self._tick)
             now = {name: service.epoch for name, service in self._services.items()}
             if now != epochs or time.monotonic() - beaten >= POLL or not rang:
                 epochs, beaten = now, time.monotonic()
-                self._beat(now)
+                self._safely(self._beat, now)
         if bell is not None:
             bell.close()
+
+    def _safely(self, call: Callable[..., None], *arguments: Any) -> None:
+        """Call it; a fault of ours is logged. A worker that follows no more misses rollbacks."""
+        try:
+            call(*arguments)
+        except Exception:
+            log.exception("the follower goes on")
 
     def _beat(self, epochs: dict[str, int]) -> None:
         if self.state is None:
@@ -292,40 +345,81 @@ class Follower:
     def _to_snapshot(self) -> None:
         if self._snapshot is None:
             return
-        text = json.dumps({name: json.loads(service.model_dump_json())
-                           for name, service in self._services.items()})
-        aside = self._snapshot.with_name(f"{self._snapshot.name}.{self._worker}")
-        try:
-            aside.write_text(text)
-            aside.replace(self._snapshot)
-        except OSError as error:
-            log.warning("the snapshot %s could not be written: %s", self._snapshot, error)
-            self._snapshot = None
+        with self._writing:
+            document = {
+                "installation": _installation(self._salt) or self._boot_installation,
+                "services": {name: json.loads(service.model_dump_json())
+                             for name, service in self.services.items()},
+                "pending": {name: asdict(entry)
+                            for name, (_, entry) in list(self._pending.items())},
+            }
+            aside = self._snapshot.with_name(f"{self._snapshot.name}.{self._worker}")
+            try:
+                aside.write_text(json.dumps(document), encoding="utf-8")
+                aside.replace(self._snapshot)
+            except OSError as error:
+                log.warning("the snapshot %s could not be written: %s", self._snapshot, error)
 
     def _from_snapshot(self) -> None:
         """Serve what the last snapshot names as stable, until the state is heard of."""
-        services: dict[str, Service] = {}
-        if self._snapshot is not None and self._snapshot.exists():
-            try:
-                document = json.loads(self._snapshot.read_text())
-                services = {name: Service.model_validate(kept) for name, kept in document.items()}
-            except (OSError, ValueError, ValidationError) as error:
-                log.warning("the snapshot %s cannot be used: %s", self._snapshot, error)
+        services, pending = self._read_snapshot()
         policy = self._policy()
-        for name, rules in (policy.services if policy else {}).items():
-            services.setdefault(name, first_state(name, rules, self._wall()))
+        rules = policy.services if policy else {}
+        for name in rules:
+            services.setdefault(name, first_state(name, rules[name], self._wall()))
         # What was in progress is not known to be still: stable only, and an epoch below any.
         self._boot_services = services
-        self._plans = {name: _stable_only(service, rules=policy.services.get(name)
-                                          if policy else None)
+        self._plans = {name: _stable_only(service, rules.get(name))
                        for name, service in services.items()}
+        for name, entry in pending.items():
+            # A rollback that was asked of this host, and that nobody else knows of yet.
+            if name in services and services[name].phase in BACK:
+                self.apply_first(services[name], entry)
+
+    def _read_snapshot(self) -> tuple[dict[str, Service], dict[str, Entry]]:
+        """Return services and pending rollbacks; what cannot be read of them is left out."""
+        services: dict[str, Service] = {}
+        pending: dict[str, Entry] = {}
+        if self._snapshot is None or not self._snapshot.exists():
+            return services, pending
+        try:
+            document = json.loads(self._snapshot.read_text(encoding="utf-8"))
+            kept = dict(document["services"])
+            installation = document.get("installation")
+        except (OSError, ValueError, KeyError, TypeError, RecursionError) as error:
+            log.warning("the snapshot %s cannot be used: %s", self._snapshot, error)
+            return services, pending
+        self._boot_installation = installation if isinstance(installation, str) else None
+        for name, written in kept.items():
+            try:
+                services[name] = Service.model_validate(written)
+            except ValidationError as error:
+                log.warning("%s cannot be used of the snapshot %s: %s", name, self._snapshot, error)
+        try:
+            pending = {name: Entry(**entry) for name, entry in document["pending"].items()}
+        except (KeyError, TypeError, AttributeError) as error:
+            log.warning("the rollbacks in %s cannot be read: %s", self._snapshot, error)
+        return services, pending
 
 
-def _stable_only(service: Service, rules: object) -> RoutingPlan:
+def _installation(salt: bytes | None) -> str | None:
+    """Return what tells one shared state from another, and nothing about its salt."""
+    return hidden(salt, "installation") if salt else None
+
+
+def _overruled(theirs: Service, rolled_back: Service) -> bool:
+    """Whether a pending rollback wins over `theirs`: over anything of the same rollout."""
+    ours = rolled_back.rollout
+    if ours is None:
+        return False
+    if theirs.rollout is not None:
+        return theirs.rollout.id == ours.id and theirs.phase not in BACK
+    # The same rollout was promoted meanwhile by those who did not know.
+    return (theirs.phase is Phase.IDLE and theirs.rollouts == rolled_back.rollouts
+            and theirs.stable == rolled_back.candidate and theirs.previous == rolled_back.stable)
+
+
+def _stable_only(service: Service, rules: Any) -> RoutingPlan:
     """The plan of a worker that does not know the state: the service's stable release."""
-    from dataclasses import replace
-
-    from coalmine.routing import Phase
-
-    plan = routing_plan(service, rules)  # type: ignore[arg-type]
+    plan = routing_plan(service, rules)
     return replace(plan, epoch=0, phase=Phase.IDLE, candidate=None, weight=0)

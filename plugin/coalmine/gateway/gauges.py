@@ -21,7 +21,7 @@ def gauges(services: Mapping[str, Service], workers: list[Beat], state: State
     }
     for beat in workers:
         for name, count in beat.in_flight.items():
-            served, _, release = name.partition("/")
+            served, release = _split(name, services)
             labels: Labels = (("service", served), ("release", release))
             held = found["coalmine_in_flight"]
             held[labels] = held.get(labels, 0) + count
@@ -40,3 +40,13 @@ def gauges(services: Mapping[str, Service], workers: list[Beat], state: State
                 labels = (("service", name), ("guardrail", finding["name"]))
                 found["coalmine_guardrail_evidence"][labels] = float(finding["evidence"])
     return found
+
+
+def _split(name: str, services: Mapping[str, Service]) -> tuple[str, str]:
+    """Return service and release of ``service/release``; names of both may hold slashes."""
+    known = [service for service in services if name.startswith(f"{service}/")]
+    if not known:
+        service, _, release = name.partition("/")
+        return service, release
+    service = max(known, key=len)
+    return service, name[len(service) + 1:]

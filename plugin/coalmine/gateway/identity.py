@@ -31,6 +31,10 @@ TALKING = frozenset({"chat", "completion", "messages", "responses"})
 """Kinds that are turns of conversations."""
 
 
+TELLING = 24
+"""Characters from which on an answer may tell one conversation from another by itself."""
+
+
 @dataclass(frozen=True, slots=True)
 class Identity:
     """What a request says about its conversation.
@@ -49,14 +53,24 @@ class Identity:
     history: History | None = None
 
 
+def aliases_of(salt: bytes, service: str, caller: str, history: History) -> tuple[bytes, ...]:
+    """Return the aliases by which a conversation with such a history is known.
+
+    An answer as short as "Yes." is in many conversations of one key. By it a conversation that
+    began before the rollout could be taken for one that was drawn, and be moved onto the candidate.
+    """
+    aliases = history_aliases(salt, service, caller, history)
+    text, _, calls = (history.newest_answer or "").partition("\x1f")
+    return aliases if calls or len(text) >= TELLING else aliases[:1]
+
+
 def original_response_id(response_id: str) -> str:
     """Return the engine's own id of a response, which LiteLLM wraps on the way to the client."""
     from litellm.responses.utils import ResponsesAPIRequestUtils
 
+    utils = ResponsesAPIRequestUtils
     try:
-        decoded = ResponsesAPIRequestUtils.decode_previous_response_id_to_original_previous_response_id(
-            response_id
-        )
+        decoded = utils.decode_previous_response_id_to_original_previous_response_id(response_id)
     except (ValueError, TypeError, AttributeError):
         return response_id
     return decoded or response_id
@@ -105,5 +119,5 @@ def identify(
     if kind == "completion":
         return Identity("new")
     history = read_history(data)
-    aliases = history_aliases(salt, service, caller, history)
+    aliases = aliases_of(salt, service, caller, history)
     return Identity("history" if aliases else "new", None, aliases, history)

@@ -13,7 +13,7 @@ from typing import Any
 from litellm.integrations.custom_logger import CustomLogger
 
 from coalmine.gateway.answers import Seen, merge, read_chunk
-from coalmine.gateway.finish_reasons import CURRENT, provider_finished
+from coalmine.gateway.finish_reasons import CURRENT, from_cache, provider_finished
 from coalmine.gateway.guard import guarded, guarded_call, nothing
 from coalmine.gateway.requests import Requests, deployment_id
 from coalmine.gateway.turns import Turn
@@ -75,6 +75,10 @@ class CoalminePlugin(CustomLogger):
             seen = self.worker.accounts.succeeded(turn, response, _value(call_type))
             if seen is not None:
                 await self.requests.answered(turn)
+        elif (around := CURRENT.get()) is not None:
+            # The last event of the stream that LiteLLM nests in one of /v1/messages; it has lost
+            # the request's metadata.
+            self.worker.accounts.nested(around, response)
 
     @guarded(nothing)
     async def async_post_call_failure_deployment_hook(
@@ -96,6 +100,7 @@ class CoalminePlugin(CustomLogger):
                 yield chunk
             return
         CURRENT.set(turn)
+        self._replayed(turn, response)
         parts: list[Seen] = []
         stream, source = response, response
         while source is not None:
@@ -112,7 +117,7 @@ class CoalminePlugin(CustomLogger):
                 source = None if sent else await self._rescued(turn, request_data)
                 if source is None:
                     raise
-        await self._ended(turn, parts, None, provider_finished(stream))
+        await self._ended(turn, parts, None, stream)
 
     @guarded(nothing)
     async def _rescued(self, turn: Turn, request_data: dict[str, Any]) -> Any:
@@ -126,9 +131,16 @@ class CoalminePlugin(CustomLogger):
         if seen.finish or seen.failed or seen.tokens is not None:
             parts.append(seen)
 
+    @guarded_call
+    def _replayed(self, turn: Turn, stream: Any) -> None:
+        """LiteLLM's cache answers: known at once, as what it replays looks like a broken stream."""
+        if from_cache(stream):
+            self.worker.accounts.cached(turn)
+
     @guarded(nothing)
     async def _ended(self, turn: Turn, parts: list[Seen], error: BaseException | None,
-                     finished: bool | None) -> None:
+                     stream: Any) -> None:
+        finished = provider_finished(stream) if error is None else None
         self.worker.accounts.streamed(turn, merge(parts), error, finished)
         if error is None:
             await self.requests.answered(turn)
@@ -163,7 +175,8 @@ class CoalminePlugin(CustomLogger):
             return
         usage = (kwargs.get("standard_logging_object") or {}).get("completion_tokens")
         cost = kwargs.get("response_cost")
-        self.worker.accounts.logged(turn, usage if isinstance(usage, int) else None,
+        # 0 where LiteLLM does not know: a streamed text completion.
+        self.worker.accounts.logged(turn, usage if isinstance(usage, int) and usage else None,
                                     float(cost) if isinstance(cost, (int, float)) else None)
 
     @guarded(nothing)

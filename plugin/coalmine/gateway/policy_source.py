@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 
 from coalmine.release import CoalmineError
@@ -20,27 +20,35 @@ REREAD = 2.0
 class PolicySource:
     """The policy in force.
 
-    A faulty file at the start: no policy, and every service stays on LiteLLM's home group. A faulty
-    file later: the policy in force goes on. Either way :attr:`error` says why.
+    A faulty file at the start: no policy, and every service is served by the stable release that
+    the last snapshot names. A faulty file later: the policy in force goes on. Either way
+    :attr:`error` says why. No file at all: the plugin observes.
 
     Args:
         path: the file; without one the plugin observes.
         environ: where ``os.environ/NAME`` is looked up.
+        mono: monotonic seconds.
     """
 
-    def __init__(self, path: Path, environ: Mapping[str, str]) -> None:
+    def __init__(
+        self,
+        path: Path,
+        environ: Mapping[str, str],
+        mono: Callable[[], float] = time.monotonic,
+    ) -> None:
         self.path = path
         self.base = path.resolve().parent
         self.policy: Policy | None = None
         self.error: CoalmineError | None = None
         self._environ = environ
+        self._mono = mono
         self._stamp: tuple[int, int, int] | None = None
         self._looked = float("-inf")
         self.reread()
 
     def reread(self) -> None:
         """Look at the file if it is time, and take it in if it has changed."""
-        now = time.monotonic()
+        now = self._mono()
         if now - self._looked < REREAD:
             return
         self._looked = now
@@ -59,21 +67,38 @@ class PolicySource:
             self._stamp, self.error = stamp, error
             log.error("the policy is not used:\n%s", error)
             return
-        except (OSError, UnicodeDecodeError) as error:
-            self.error = PolicyUnreadable(f"{self.path} cannot be read: {error}")
-            log.error("%s", self.error)
+        except UnicodeDecodeError as error:
+            self._stamp = stamp
+            self.error = PolicyUnreadable(f"{self.path} is not UTF-8: {error}", "write it as UTF-8")
+            log.error("the policy is not used: %s", self.error)
+            return
+        except OSError as error:
+            unreadable = PolicyUnreadable(f"{self.path} cannot be read: {error}")
+            if str(unreadable) != str(self.error):
+                log.error("%s", unreadable)
+            self.error = unreadable
             return
         if self._stamp is not None:
             log.info("the policy %s was read again; it is for the next rollout", self.path)
         self._stamp, self.policy, self.error = stamp, policy, None
+
+    @property
+    def observing(self) -> bool:
+        """Whether there is no policy because nobody wrote one; a faulty one is an error."""
+        return self.policy is None and self.error is None
 
     def beside(self, name: str) -> Path:
         """Return a file beside the policy, hidden."""
         return self.base / f".{name}"
 
     def state_url(self) -> str:
-        """Return the address of the shared state, with the environment looked up."""
-        assert self.policy is not None
+        """Return the address of the shared state, with the environment looked up.
+
+        Raises:
+            CoalmineError: when the policy is faulty or names a variable that is not set.
+        """
+        if self.policy is None:
+            raise self.error or PolicyUnreadable(f"there is no policy {self.path}")
         return self._resolved(self.policy.state) or ""
 
     def secret(self, field: str) -> str | None:

@@ -16,7 +16,8 @@ EXPECTED: Mapping[str, tuple[str, ...]] = {
     "async_pre_call_deployment_hook": ("kwargs", "call_type"),
     "async_post_call_success_deployment_hook": ("request_data", "response", "call_type"),
     "async_post_call_failure_deployment_hook": ("request_data", "exception", "call_type"),
-    "async_post_call_streaming_iterator_hook": ("user_api_key_dict", "response", "request_data"),
+    "async_post_call_streaming_iterator_hook": (
+        "user_api_key_dict", "response", "request_data"),
     "async_post_call_response_headers_hook": ("data", "user_api_key_dict", "response"),
     "async_post_call_failure_hook": (
         "request_data", "original_exception", "user_api_key_dict"),
@@ -26,7 +27,7 @@ EXPECTED: Mapping[str, tuple[str, ...]] = {
 
 
 def mismatches(logger_class: type) -> list[str]:
-    """Return what is wrong with the hooks of LiteLLM's ``CustomLogger``, in words; empty if fine."""
+    """Return what is wrong with the hooks of LiteLLM's ``CustomLogger``, in words."""
     wrong = []
     for name, arguments in EXPECTED.items():
         hook = getattr(logger_class, name, None)

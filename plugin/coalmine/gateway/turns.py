@@ -20,13 +20,16 @@ TOKEN = "coalmine"
 """Name of the token in LiteLLM's metadata."""
 
 BUCKETS = ("litellm_metadata", "metadata")
-"""Where LiteLLM keeps a request's metadata: the first on messages and responses, else the second."""
+"""Where LiteLLM keeps a request's metadata: the first on messages and responses, else the other."""
 
 FINISHED_KEPT = 30.0
 """Seconds that a finished request's record is kept, for hooks that come late."""
 
 LOST_AFTER = 7200.0
 """Seconds after which a request that never ended is given up."""
+
+IDLE_KEPT = 300.0
+"""Seconds that a request without any attempt is kept: one that LiteLLM refused has no end."""
 
 
 @dataclass(slots=True)
@@ -77,6 +80,8 @@ class Turn:
         moved_from: the release it left in this request.
         open: the attempt that runs, None between attempts.
         ended: attempts that have ended.
+        pending: the ended attempt that waits for LiteLLM's log event, to learn tokens and cost.
+        told: tokens and cost, where the log event came before the stream's end.
         rescue: the list that LiteLLM was given as fallbacks, and `usual` what it would have had.
         answer, calls, response_id: what the answer said, to recognise it later.
         aborted: the engine gave the answer up, which LiteLLM hides.
@@ -106,6 +111,7 @@ class Turn:
     open: OpenAttempt | None = None
     ended: int = 0
     pending: Attempt | None = None
+    told: tuple[int | None, float | None] | None = None
     rescue: list[Any] | None = None
     usual: list[Any] | None = None
     answer: str = ""
@@ -130,8 +136,11 @@ class Turns:
     def begin(self, data: dict[str, Any], service: str, kind: str, now: float) -> Turn:
         """Begin the record of a request and put its token into the request's metadata."""
         turn = Turn(secrets.token_hex(12), service, kind, now)
-        bucket = next((b for b in BUCKETS if isinstance(data.get(b), dict)), "metadata")
-        data.setdefault(bucket, {})[TOKEN] = turn.token
+        bucket = next((b for b in BUCKETS if isinstance(data.get(b), dict)), None)
+        if bucket is None:
+            data[BUCKETS[-1]] = {TOKEN: turn.token}
+        else:
+            data[bucket][TOKEN] = turn.token
         self._by_token[turn.token] = turn
         return turn
 
@@ -153,7 +162,9 @@ class Turns:
         """Forget finished requests; return those that never ended and are given up."""
         lost = []
         for token, turn in list(self._by_token.items()):
-            if turn.finished is not None and now - turn.finished > FINISHED_KEPT:
+            done = turn.finished is not None and now - turn.finished > FINISHED_KEPT
+            never = turn.finished is None and turn.open is None and now - turn.began > IDLE_KEPT
+            if done or never:
                 del self._by_token[token]
             elif now - turn.began > LOST_AFTER:
                 del self._by_token[token]

@@ -66,7 +66,7 @@ class Worker:
         self.gateway = (policy.gateway if policy else None) or socket.gethostname()
         self.executor = ThreadPoolExecutor(THREADS, thread_name_prefix="coalmine-state")
         self.turns = Turns()
-        self.fleet: Fleet = EMPTY
+        self._fleet: Fleet = EMPTY
         self._fleet_key: Any = None
         self.collector = Collector(
             self.id, self.gateway, lambda: self.follower.state,
@@ -128,6 +128,15 @@ class Worker:
             self.follower.refresh()
         return self.follower.plan(service)
 
+    @property
+    def fleet(self) -> Fleet:
+        """The deployments as they were last looked at.
+
+        LiteLLM makes its router after it has loaded us; until then there is nothing to see, and a
+        slot that only seems empty must not count as down.
+        """
+        return self._fleet if self._fleet.places else self.look_at_fleet()
+
     def look_at_fleet(self) -> Fleet:
         """Read LiteLLM's deployments again if they have changed."""
         found = litellm_router.model_list()
@@ -135,10 +144,10 @@ class Worker:
         if key != self._fleet_key:
             policy = self.source.policy
             names = list(policy.services if policy else ())
-            self.fleet, self._fleet_key = read_fleet(found, names), key
-            for warning in self.fleet.warnings:
+            self._fleet, self._fleet_key = read_fleet(found, names), key
+            for warning in self._fleet.warnings:
                 log.warning("%s", warning)
-        return self.fleet
+        return self._fleet
 
     async def cooled_down(self) -> frozenset[str]:
         """Ids of the deployments that LiteLLM has cooled down, at most 100 ms old."""

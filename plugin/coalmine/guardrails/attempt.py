@@ -28,6 +28,10 @@ FAILURES = frozenset({Outcome.ERROR, Outcome.TIMEOUT, Outcome.INCOMPLETE})
 """What counts against a release."""
 
 
+NO_CONVERSATION = "-"
+"""In an attempt's conversation: the request is no turn of any, so nothing was left unrecognised."""
+
+
 @dataclass(frozen=True, slots=True)
 class Attempt:
     """One call to one deployment, ended.
@@ -39,7 +43,8 @@ class Attempt:
         arm: the arm, None outside a rollout's releases.
         deployment: LiteLLM's id of the deployment.
         outcome: how it ended.
-        conversation: hash that stands for the conversation, "" when it was not recognised.
+        conversation: hash that stands for the conversation, "" when it was not recognised,
+            :data:`NO_CONVERSATION` when there is none to recognise (embeddings, images).
         caller: hash that stands for the caller's key.
         alias: the key's alias, for people; "" when it has none.
         chance: the candidate's chance when the conversation was drawn, None when it was not.
@@ -99,6 +104,21 @@ def _time(value: Any) -> float | None:
     return None
 
 
+def _count(value: Any) -> int | None:
+    """A number of tokens: whole and not negative, else it is dropped."""
+    if isinstance(value, int) and not isinstance(value, bool):
+        return value if value >= 0 else None
+    return None
+
+
+def _moment(value: Any) -> float:
+    """A time of ours; one that is not finite would stay in a window for ever."""
+    at = float(value)
+    if not math.isfinite(at):
+        raise ValueError(f"{value!r} is no time")
+    return at
+
+
 def from_row(row: Any) -> Attempt:
     """Return the attempt that :func:`to_row` wrote; a senseless measure becomes None.
 
@@ -109,12 +129,12 @@ def from_row(row: Any) -> Attempt:
         (at, service, release, arm, deployment, outcome, conversation, caller, alias, chance, turn,
          evidence, ttft, inter_token, seconds, tokens, cost) = row
         return Attempt(
-            at=float(at), service=str(service), release=str(release),
+            at=_moment(at), service=str(service), release=str(release),
             arm=Arm(arm) if arm is not None else None, deployment=str(deployment),
             outcome=Outcome(outcome), conversation=str(conversation), caller=str(caller),
-            alias=str(alias), chance=chance, turn=int(turn), evidence=bool(evidence),
+            alias=str(alias), chance=_time(chance), turn=int(turn), evidence=bool(evidence),
             ttft=_time(ttft), inter_token=_time(inter_token), seconds=_time(seconds) or 0.0,
-            tokens=tokens, cost=_time(cost),
+            tokens=_count(tokens), cost=_time(cost),
         )
-    except (TypeError, ValueError) as error:
+    except (TypeError, ValueError, OverflowError) as error:
         raise ValueError(f"not an attempt: {str(row)[:200]}") from error

@@ -19,6 +19,9 @@ SMALLEST = 1e-4
 BUCKETS = 800
 """The last bucket takes all above γ^798 × 0.1 ms = 730 s."""
 
+LARGEST = SMALLEST * GAMMA ** (BUCKETS - 2)
+"""Seconds: from here on values are not told apart."""
+
 _LOG_GAMMA = math.log(GAMMA)
 
 
@@ -26,7 +29,9 @@ def bucket_of(seconds: float) -> int:
     """Return the number of the bucket that holds `seconds` (not negative, not NaN)."""
     if seconds <= SMALLEST:
         return 0
-    return min(math.ceil(math.log(seconds / SMALLEST) / _LOG_GAMMA), BUCKETS - 1)
+    if seconds >= LARGEST:
+        return BUCKETS - 1
+    return math.ceil(math.log(seconds / SMALLEST) / _LOG_GAMMA)
 
 
 def value_of(bucket: int) -> float:
@@ -56,7 +61,11 @@ class Histogram:
         self.counts = [a + b for a, b in zip(self.counts, other.counts, strict=True)]
 
     def percentiles(self, shares: Iterable[float]) -> list[float | None]:
-        """Return the values below which `shares` (0 to 1) of the values lie; None when empty."""
+        """Return the percentiles at `shares` (0 to 1), None when empty.
+
+        With n values a percentile is the one at place ⌈share·n⌉ of the sorted values, the first at
+        least, as far as its bucket tells: within RELATIVE_ERROR of it.
+        """
         wanted = list(shares)
         if self.total <= 0:
             return [None] * len(wanted)

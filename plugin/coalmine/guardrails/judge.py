@@ -1,7 +1,14 @@
-"""Judging: every guardrail against the windows of both arms, none left out, worst one first."""
+"""Judging: every guardrail against the windows of both arms, none left out, worst one first.
+
+A share is compared with stable's, but with no less than one failure's worth: one failure in as
+many attempts as the smaller of the two sides has. So an errorless stable arm neither lets a bad
+candidate pass (nothing to compare with) nor condemns it for its first error (2 × 0 is 0): with
+``max_ratio: 2`` it takes three failures. Any other figure of 0 has no multiples, and is no data.
+"""
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from enum import Enum
@@ -67,29 +74,47 @@ def figure(metric: Metric, value: float | None) -> str:
 
 def _reference(
     guardrail: Guardrail, stable: Window, baseline: Mapping[str, float]
-) -> tuple[float | None, str]:
-    """Return what a relative guardrail compares with, and what that is."""
+) -> tuple[float | None, str, float]:
+    """Return what a relative guardrail compares with, what that is, and from how many attempts."""
+    metric = guardrail.metric
     if stable.judged >= MIN_CONCURRENT:
-        return stable.value(guardrail.metric), "stable"
-    return baseline.get(guardrail.metric.value), "baseline"
+        value = stable.value(metric)
+        if value is not None:
+            return value, "stable", stable.units(metric)
+    attempts = baseline.get("attempts", math.inf)
+    value = baseline.get(metric.value) if attempts >= MIN_CONCURRENT else None
+    return value, "baseline", attempts
 
 
-def _limit(guardrail: Guardrail, reference: float | None) -> tuple[float | None, bool]:
-    """Return the limit in the metric's unit, and whether it is a lower one."""
+def _limit(
+    guardrail: Guardrail, reference: float | None, one: float = 0.0
+) -> tuple[float | None, bool]:
+    """Return the limit in the metric's unit, and whether it is a lower one.
+
+    Args:
+        guardrail: the guardrail.
+        reference: what it compares with.
+        one: one failure's worth of a share.
+    """
+    lower = guardrail.min is not None or guardrail.min_ratio is not None
     if guardrail.max is not None:
-        return guardrail.max, False
+        return guardrail.max, lower
     if guardrail.min is not None:
-        return guardrail.min, True
+        return guardrail.min, lower
     if guardrail.slo is not None and guardrail.max_slo_ratio is not None:
-        return guardrail.slo * guardrail.max_slo_ratio, False
+        return guardrail.slo * guardrail.max_slo_ratio, lower
     if reference is None:
-        return None, guardrail.min_ratio is not None
+        return None, lower
+    if guardrail.metric.is_share:
+        reference = min(reference, 1 - one) if lower else max(reference, one)
+    elif reference <= 0:
+        return None, lower
     if guardrail.max_ratio is not None:
-        return reference * guardrail.max_ratio, False
+        return reference * guardrail.max_ratio, lower
     if guardrail.min_ratio is not None:
-        return reference * guardrail.min_ratio, True
+        return reference * guardrail.min_ratio, lower
     assert guardrail.max_increase is not None
-    return reference * (1 + guardrail.max_increase), False
+    return reference * (1 + guardrail.max_increase), lower
 
 
 def _beyond(value: float, limit: float, lower: bool) -> bool:
@@ -109,52 +134,73 @@ def judge(
     """
     metric = guardrail.metric
     value = candidate.value(metric)
-    reference, against = (None, "limit")
+    reference, against, attempts = None, "limit", math.inf
     if guardrail.relative:
-        reference, against = _reference(guardrail, stable, baseline)
-    limit, lower = _limit(guardrail, reference)
+        reference, against, attempts = _reference(guardrail, stable, baseline)
+    one = 1 / max(1.0, min(candidate.units(metric), attempts))
+    limit, lower = _limit(guardrail, reference, one)
     say = partial(Finding, guardrail, candidate=value, stable=reference, limit=limit,
                   against=against)
 
-    enough = candidate.conversations >= guardrail.min_conversations
+    conversations = candidate.conversations_for(metric)
+    enough = conversations >= guardrail.min_conversations
     if value is None or limit is None or not enough:
-        missing = (
-            f"{candidate.conversations} of {guardrail.min_conversations} candidate conversations"
-            if not enough
-            else ("nothing to compare with" if limit is None else "no figure yet")
-        )
+        missing = "no figure yet"
+        if not enough:
+            missing = f"{conversations} of {guardrail.min_conversations} candidate conversations"
+        elif limit is None:
+            zero = "" if reference is None else f": {_NAMES[against]} is 0"
+            missing = f"nothing to compare with{zero}"
         return say(status=Status.NO_DATA, sentence=f"{guardrail.name}: {missing}")
 
     words = f"{metric.value} {figure(metric, value)}"
-    compared = {
-        "stable": f"stable {figure(metric, reference)}, ",
-        "baseline": f"recorded baseline {figure(metric, reference)}, ",
-        "limit": "",
-    }[against]
+    compared = ""
+    if guardrail.relative:
+        compared = f"{_NAMES[against]} {figure(metric, reference)}, "
+        if limit != _limit(guardrail, reference)[0]:
+            compared += f"counted as one failure in {1 / one:.0f}, "
     bound = f"{compared}limit {'≥' if lower else '≤'} {figure(metric, limit)}"
     if not _beyond(value, limit, lower):
         return say(status=Status.OK, sentence=f"{guardrail.name}: {words} ({bound})")
 
     sentence = f"{guardrail.name}: {words} over {guardrail.seconds:g} s ({bound})"
     action = None if guardrail.dry_run else guardrail.action
-    lone = _lone_caller(guardrail, candidate, limit, lower)
+    lone = _lone_caller(guardrail, candidate, reference, attempts)
     if lone is not None:
         sentence += f"; it vanishes without the key {lone}, so it only pauses"
         action = action and Action.PAUSE
     return say(status=Status.BREACH, sentence=sentence, action=action, lone_caller=lone)
 
 
+_NAMES = {"stable": "stable", "baseline": "recorded baseline"}
+
+
 def _lone_caller(
-    guardrail: Guardrail, candidate: Window, limit: float, lower: bool
+    guardrail: Guardrail, candidate: Window, reference: float | None, attempts: float
 ) -> str | None:
-    """Return the key alias of the one caller from whom a breach comes, None when it does not."""
-    if candidate.callers < MIN_CALLERS or not guardrail.metric.is_share:
+    """Return the key alias of the one caller from whom a breach comes, None when it does not.
+
+    Of a share more than one failure must be left without that caller: a single one among the few
+    attempts of the others would else corroborate whatever the one caller did.
+    """
+    metric = guardrail.metric
+    if candidate.callers < MIN_CALLERS:
         return None
-    worst = candidate.worst_caller()
+    limit, lower = _limit(guardrail, reference)
+    if limit is None:
+        return None
+    worst = candidate.worst_caller(metric, limit, lower=lower)
     if worst is None:
         return None
-    rest = candidate.without(worst).value(guardrail.metric)
-    if rest is not None and _beyond(rest, limit, lower):
+    if metric.is_share:
+        bad, units = candidate.share_without(metric, worst)
+        limit, _ = _limit(guardrail, reference, 1 / max(1.0, min(units, attempts)))
+        rest = None if units == 0 or bad <= 1 else bad / units
+        if rest is not None and metric is Metric.AVAILABILITY:
+            rest = 1 - rest
+    else:
+        rest = candidate.without(worst).value(metric)
+    if rest is not None and limit is not None and _beyond(rest, limit, lower):
         return None
     return candidate.alias_of(worst)
 
@@ -210,6 +256,13 @@ def weigh(findings: Iterable[Finding], *, step_over: bool, holding: str) -> Verd
     if worst is not None:
         decision = Decide.ROLLBACK if worst.action is Action.ROLLBACK else Decide.PAUSE
         return Verdict(decision, worst.sentence, ranked, worst)
+    acting = [finding for finding in ranked if not finding.guardrail.dry_run]
+    if step_over and acting and all(f.status is Status.NO_DATA for f in acting):
+        # Too little data holds: a step must not end while nobody looks.
+        return Verdict(
+            Decide.HOLD, f"soak and minimum reached, but nothing could be judged: "
+            f"{'; '.join(f.sentence for f in acting[:3])}", ranked,
+        )
     if step_over:
         return Verdict(Decide.PROMOTE, "soak and minimum reached, nothing is broken", ranked)
     return Verdict(Decide.HOLD, holding, ranked)

@@ -6,25 +6,28 @@ without its worst key.
 
 from __future__ import annotations
 
-from collections import Counter, deque
+from collections import deque
 from collections.abc import Callable, Iterable
 
-from coalmine.guardrails.attempt import Attempt, Outcome
+from coalmine.guardrails.attempt import NO_CONVERSATION, Attempt, Outcome
 from coalmine.guardrails.guardrail import Metric
 from coalmine.guardrails.histogram import Histogram, bucket_of
 
 KEPT = 100_000
 """Attempts kept at most in one window; beyond it the oldest leave early."""
 
-_TIMES: dict[str, Callable[[Attempt], float | None]] = {
+_READ: dict[str, Callable[[Attempt], float | None]] = {
     "ttft": lambda attempt: attempt.ttft,
     "inter_token": lambda attempt: attempt.inter_token,
     "request": lambda attempt: attempt.seconds,
+    "tokens_per_request": lambda attempt: attempt.tokens,
+    "cost_per_request": lambda attempt: attempt.cost,
 }
+"""What of an answered attempt goes into a metric, by the metric's name without its percentile."""
 
 
 class Window:
-    """The judged attempts of one arm within a span.
+    """The attempts of one arm within a span.
 
     Args:
         span: how far back it looks, in seconds.
@@ -33,82 +36,141 @@ class Window:
     def __init__(self, span: float) -> None:
         self.span = span
         self._attempts: deque[Attempt] = deque()
-        self._outcomes: Counter[Outcome] = Counter()
-        self._conversations: Counter[str] = Counter()
-        self._callers: Counter[str] = Counter()
-        self._failures: Counter[str] = Counter()
-        self._times = {name: Histogram() for name in _TIMES}
+        self._answered = 0
+        self._timeouts = 0
+        self._other_failures = 0
+        self._downs = 0
+        self._conversations: dict[str, int] = {}
+        self._down: dict[str, int] = {}
+        self._callers: dict[str, int] = {}
+        self._ttft = Histogram()
+        self._inter_token = Histogram()
+        self._request = Histogram()
         self._tokens = 0
         self._with_tokens = 0
         self._cost = 0.0
         self._with_cost = 0
 
     def add(self, attempt: Attempt) -> None:
-        """Take in one attempt. They come nearly in order; a late one leaves a little late."""
-        self._attempts.append(attempt)
+        """Take in one attempt. They come nearly in order; one that comes late is put in its place.
+
+        So one whose worker was cut off for a while, or whose clock runs ahead, neither stays
+        longer than the span nor keeps those behind it.
+        """
+        kept = self._attempts
+        if kept and attempt.at < kept[-1].at:
+            place = len(kept) - 1
+            while place > 0 and kept[place - 1].at > attempt.at:
+                place -= 1
+            kept.insert(place, attempt)
+        else:
+            kept.append(attempt)
         self._count(attempt, 1)
-        if len(self._attempts) > KEPT:
-            self._count(self._attempts.popleft(), -1)
+        if len(kept) > KEPT:
+            self._count(kept.popleft(), -1)
 
     def forget(self, now: float) -> None:
         """Drop what is older than the span."""
         limit = now - self.span
-        while self._attempts and self._attempts[0].at < limit:
-            self._count(self._attempts.popleft(), -1)
+        kept = self._attempts
+        while kept and kept[0].at < limit:
+            self._count(kept.popleft(), -1)
 
     def _count(self, attempt: Attempt, sign: int) -> None:
-        self._outcomes[attempt.outcome] += sign
-        if not attempt.judged:
+        outcome = attempt.outcome  # told apart by identity: hashing a str Enum is slow
+        if outcome is Outcome.OK:
+            self._answered += sign
+            self._measure(attempt, sign)
+        elif outcome is Outcome.ERROR or outcome is Outcome.INCOMPLETE:
+            self._other_failures += sign
+        elif outcome is Outcome.TIMEOUT:
+            self._timeouts += sign
+        elif outcome is Outcome.DOWN:
+            self._downs += sign
+            if attempt.conversation:
+                _tally(self._down, attempt.conversation, sign)
             return
-        for counter, name in (
-            (self._conversations, attempt.conversation),
-            (self._callers, attempt.caller),
-        ):
-            counter[name] += sign
-            if counter[name] <= 0:
-                del counter[name]
-        if attempt.failed:
-            self._failures[attempt.caller] += sign
+        else:
             return
-        for name, read in _TIMES.items():
-            value = read(attempt)
-            if value is not None:
-                self._times[name].add(bucket_of(value), sign)
+        conversation = attempt.conversation
+        if conversation and conversation != NO_CONVERSATION:
+            _tally(self._conversations, conversation, sign)
+        _tally(self._callers, attempt.caller, sign)
+
+    def _measure(self, attempt: Attempt, sign: int) -> None:
+        if attempt.ttft is not None:
+            self._ttft.add(bucket_of(attempt.ttft), sign)
+        if attempt.inter_token is not None:
+            self._inter_token.add(bucket_of(attempt.inter_token), sign)
+        self._request.add(bucket_of(attempt.seconds), sign)
         if attempt.tokens is not None:
             self._tokens += sign * attempt.tokens
             self._with_tokens += sign
         if attempt.cost is not None:
-            self._cost += sign * attempt.cost
             self._with_cost += sign
+            # Sums of floats keep a rest of what was taken away; an empty one is exactly 0.
+            self._cost = self._cost + sign * attempt.cost if self._with_cost else 0.0
 
     @property
     def judged(self) -> int:
         """Attempts in the rates."""
-        return self._outcomes[Outcome.OK] + self.failures
+        return self._answered + self._timeouts + self._other_failures
 
     @property
     def failures(self) -> int:
         """Attempts that count against the release."""
-        return (
-            self._outcomes[Outcome.ERROR]
-            + self._outcomes[Outcome.TIMEOUT]
-            + self._outcomes[Outcome.INCOMPLETE]
-        )
+        return self._timeouts + self._other_failures
 
     @property
     def conversations(self) -> int:
-        """Different conversations among them."""
+        """Different conversations among the judged attempts."""
         return len(self._conversations)
 
     @property
     def callers(self) -> int:
-        """Different callers among them."""
+        """Different callers among the judged attempts."""
         return len(self._callers)
 
-    def worst_caller(self) -> str | None:
-        """The caller with most failures, None when nobody has any."""
-        worst = self._failures.most_common(1)
-        return worst[0][0] if worst and worst[0][1] > 0 else None
+    def conversations_for(self, metric: Metric) -> int:
+        """Different conversations that bear on `metric`.
+
+        For availability also those for which no deployment was left: a candidate that is down for
+        everyone would else have too little data for ever.
+        """
+        if metric is not Metric.AVAILABILITY:
+            return len(self._conversations)
+        return len(self._conversations.keys() | self._down.keys())
+
+    def units(self, metric: Metric) -> int:
+        """Attempts from which a share is made; for other metrics the judged ones."""
+        down = self._downs if metric is Metric.AVAILABILITY else 0
+        return self.judged + down
+
+    def bad(self, metric: Metric) -> int:
+        """Attempts that speak against the release in a share."""
+        if metric is Metric.TIMEOUT_RATE:
+            return self._timeouts
+        down = self._downs if metric is Metric.AVAILABILITY else 0
+        return self.failures + down
+
+    def worst_caller(self, metric: Metric, limit: float, *, lower: bool = False) -> str | None:
+        """The caller who does most for a breach of `limit`, None when nobody does anything.
+
+        For a share that is who has most attempts that speak against the release, for a percentile
+        who has most values beyond the limit, for a mean who pulls it farthest.
+        """
+        pull: dict[str, float] = {}
+        read = _READ.get(metric.value.rsplit("_p", 1)[0] if metric.is_latency else metric.value)
+        for attempt in self._attempts:
+            if metric.is_share:
+                weight = float(_speaks_against(attempt, metric))
+            else:
+                value = read(attempt) if read and attempt.outcome is Outcome.OK else None
+                beyond = 0.0 if value is None else (limit - value if lower else value - limit)
+                weight = float(beyond > 0) if metric.is_latency else beyond
+            pull[attempt.caller] = pull.get(attempt.caller, 0.0) + weight
+        worst = max(pull, key=pull.__getitem__, default=None)
+        return worst if worst is not None and pull[worst] > 0 else None
 
     def alias_of(self, caller: str) -> str:
         """The key alias of `caller`, or its hash when it has none."""
@@ -118,29 +180,51 @@ class Window:
         """The same window as if `caller` had not called."""
         return window_of(self.span, (a for a in self._attempts if a.caller != caller))
 
+    def share_without(self, metric: Metric, caller: str) -> tuple[int, int]:
+        """Return how many attempts would speak against the release in a share, of how many, as if
+        `caller` had not called."""
+        others = [a for a in self._attempts if a.caller != caller and (
+            a.judged or (a.outcome is Outcome.DOWN and metric is Metric.AVAILABILITY))]
+        return sum(_speaks_against(a, metric) for a in others), len(others)
+
     def value(self, metric: Metric) -> float | None:
         """Return the metric over the window, None without data.
 
         Rates are shares, latencies seconds, tokens and cost a request's mean, and throughput
-        judged attempts a second.
+        answered attempts a second.
         """
         if metric is Metric.AVAILABILITY:
-            asked = self.judged + self._outcomes[Outcome.DOWN]
-            return self._outcomes[Outcome.OK] / asked if asked else None
+            asked = self.units(metric)
+            return self._answered / asked if asked else None
         if metric is Metric.TOKENS_PER_REQUEST:
             return self._tokens / self._with_tokens if self._with_tokens else None
         if metric is Metric.COST_PER_REQUEST:
             return self._cost / self._with_cost if self._with_cost else None
-        if not self.judged:
+        judged = self.judged
+        if not judged:
             return None
-        if metric is Metric.ERROR_RATE:
-            return self.failures / self.judged
-        if metric is Metric.TIMEOUT_RATE:
-            return self._outcomes[Outcome.TIMEOUT] / self.judged
+        if metric.is_share:
+            return self.bad(metric) / judged
         if metric is Metric.THROUGHPUT:
-            return self._outcomes[Outcome.OK] / self.span
+            return self._answered / self.span
         name, percent = metric.value.rsplit("_p", 1)
-        return self._times[name].percentiles([int(percent) / 100])[0]
+        times = {"ttft": self._ttft, "inter_token": self._inter_token, "request": self._request}
+        return times[name].percentiles([int(percent) / 100])[0]
+
+
+def _speaks_against(attempt: Attempt, metric: Metric) -> bool:
+    if metric is Metric.TIMEOUT_RATE:
+        return attempt.outcome is Outcome.TIMEOUT
+    down = attempt.outcome is Outcome.DOWN and metric is Metric.AVAILABILITY
+    return attempt.failed or down
+
+
+def _tally(counts: dict[str, int], name: str, sign: int) -> None:
+    left = counts.get(name, 0) + sign
+    if left:
+        counts[name] = left
+    else:
+        del counts[name]
 
 
 def window_of(span: float, attempts: Iterable[Attempt]) -> Window:

@@ -25,8 +25,9 @@ class Observed:
     Attributes:
         now: unix time.
         verdict: the verdict on its guardrails, None where nothing is judged.
-        step_conversations: candidate conversations in this step.
-        last_candidate: unix time of the candidate's last attempt, None when there was none.
+        step_conversations: candidate conversations in this step that were judged.
+        last_candidate: unix time of the candidate's last attempt, None when there was none; that
+            it was down for a request is none.
         in_flight: requests open on the candidate, by worker.
         behind: workers that do not apply the service's epoch yet.
     """
@@ -50,10 +51,10 @@ def step_over(service: Service, now: float, conversations: int) -> tuple[bool, s
     left = step.soak - rollout.soak(now)
     if left > 0:
         return False, f"step {rollout.step} soaks for {left:.0f} s more"
-    if conversations < step.min_conversations:
+    needed = max(1, step.min_conversations)  # what nobody has used is never promoted
+    if conversations < needed:
         return False, (
-            f"step {rollout.step} has {conversations} of {step.min_conversations} "
-            "candidate conversations"
+            f"step {rollout.step} has {conversations} of {needed} candidate conversations"
         )
     return True, "soak and minimum reached"
 
@@ -87,7 +88,8 @@ def _broken(service: Service, observed: Observed) -> ev.Event | None:
 
 def _silent(rollout: Rollout, observed: Observed) -> ev.Event | None:
     """Nobody has called the candidate for long."""
-    since = max(rollout.soaking_from or rollout.step_began, observed.last_candidate or 0.0)
+    running = rollout.step_began if rollout.soaking_from is None else rollout.soaking_from
+    since = max(running, observed.last_candidate or 0.0)
     quiet = observed.now - since
     if quiet <= rollout.policy.give_up:
         return None
@@ -102,7 +104,7 @@ def _canary(service: Service, rollout: Rollout, observed: Observed) -> ev.Event 
     if broken is not None:
         return broken
     over, _ = step_over(service, observed.now, observed.step_conversations)
-    if over:
+    if over and (observed.verdict is None or observed.verdict.decision is Decide.PROMOTE):
         return ev.StepOver(at=observed.now, who=SELF)
     return _silent(rollout, observed) if rollout.waiting is None else None
 

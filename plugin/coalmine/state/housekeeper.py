@@ -19,7 +19,7 @@ class Chore:
 
     Attributes:
         every: seconds between two times.
-        act: does it; a StateError is logged, once while it stays the same.
+        act: does it; a StateError or OSError is logged, once while it stays the same.
         due: monotonic time of the next.
         failed: the last error's message, empty after a success.
     """
@@ -40,10 +40,9 @@ class Housekeeper:
         self._thread = threading.Thread(target=self._run, name="coalmine-state", daemon=True)
         self._thread.start()
 
-    def hurry(self) -> None:
-        """Run all chores soon."""
-        for chore in self._chores:
-            chore.due = 0.0
+    def hurry(self, chore: Chore) -> None:
+        """Run one chore soon."""
+        chore.due = 0.0
         self._wake.set()
 
     def _run(self) -> None:
@@ -60,7 +59,7 @@ class Housekeeper:
     def _do(self, chore: Chore) -> None:
         try:
             chore.act()
-        except StateError as error:
+        except (StateError, OSError) as error:
             if str(error) != chore.failed and not self._closed:
                 log.warning("housekeeping of the state failed: %s", error)
             chore.failed = str(error)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import re
 from collections.abc import Callable
 from typing import Any
 
@@ -48,8 +49,8 @@ class ServerChecks:
         except redis.ResponseError as error:
             self._warn(f"the version and role of Redis are not checked: {error}")
             return
-        version = tuple(int(part) for part in str(info.get("redis_version", "")).split(".")[:2])
-        if version < OLDEST:
+        told = re.match(r"(\d+)\.(\d+)", str(info.get("redis_version")))
+        if told and (int(told[1]), int(told[2])) < OLDEST:
             raise StateRefused(
                 f"this Redis is version {info.get('redis_version')}", "6.2 or newer is needed"
             )

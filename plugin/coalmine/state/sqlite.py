@@ -77,11 +77,12 @@ class SqliteState:
         except BaseException:
             self.close()
             raise
+        self._checkpoint = Chore(PRUNE, self._files[0].checkpoint)
         self._housekeeper = Housekeeper(
+            self._checkpoint,
             Chore(CHECKPOINT, self._pins.checkpoint),
             Chore(min(60.0, pin_ttl / 10), self._pins.rotate),
             Chore(PRUNE, self._figures.prune),
-            Chore(PRUNE, self._files[0].checkpoint),
         )
 
     def _open(self, path: Path, kind: Kind, deadline: float) -> SqliteFile:
@@ -119,7 +120,7 @@ class SqliteState:
                     self._generation.bump()
             self._sound()
             if self._housekeeper is not None:
-                self._housekeeper.hurry()
+                self._housekeeper.hurry(self._checkpoint)
         return changed
 
     def _sound(self) -> None:

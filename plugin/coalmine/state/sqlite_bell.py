@@ -100,19 +100,22 @@ class SocketBell:
 
     def _listen(self) -> None:
         self._hang_up()
-        if not _private(self._path.parent):
-            return
-        listener = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
-        try:
-            listener.setblocking(False)
-            with suppress(FileNotFoundError):
-                self._path.unlink()
-            listener.bind(str(self._path))
-        except OSError as error:
-            listener.close()
-            log.warning("no bell at %s: %s; changes are seen by polling", self._path, error)
-            return
-        self._socket = listener
+        for attempt in range(3):
+            if not _private(self._path.parent):
+                return
+            listener = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
+            try:
+                listener.setblocking(False)
+                self._path.unlink(missing_ok=True)
+                listener.bind(str(self._path))
+            except OSError as error:
+                listener.close()
+                # The last to close a bell removes the directory, perhaps just now.
+                if not isinstance(error, FileNotFoundError) or attempt == 2:
+                    log.warning("no bell at %s: %s; changes are seen by polling", self._path, error)
+            else:
+                self._socket = listener
+                return
 
     def wait(self, timeout: float) -> bool:
         """Wait at most `timeout` seconds; True when it rang. Never raises."""
@@ -160,3 +163,4 @@ class SocketBell:
             listener.close()
             with suppress(OSError):
                 self._path.unlink()
+                self._path.parent.rmdir()  # unless others listen there

@@ -11,15 +11,19 @@ from prometheus_client.parser import text_string_to_metric_families
 
 from coalmine.cli.client import Json
 from coalmine.cli.demo.engines import Count
-from coalmine.cli.demo.judgement import Pair
+from coalmine.cli.demo.facts import Pair
 from coalmine.cli.demo.plan import SERVICE
 from coalmine.cli.demo.proxy import Proxy
 from coalmine.cli.figures import moment, percent
 from coalmine.cli.text import one_line
 from coalmine.cli.view import newest_last
 
-BAD_OUTCOMES = ("error", "timeout", "incomplete")
-"""Outcomes of attempts that count against a release."""
+OUTCOMES: dict[str, tuple[str, ...] | None] = {
+    "attempts": None,
+    "failures": ("error", "timeout", "incomplete"),
+    "answers": ("ok",),
+}
+"""Which outcomes of Coalmine's are what an engine counted; None for all."""
 
 
 class Metrics:
@@ -56,14 +60,13 @@ def read_metrics(proxy: Proxy) -> Metrics:
 
 def compared(metrics: Metrics, counts: Iterable[Count]) -> tuple[Pair, ...]:
     """Put what Coalmine counted beside what the engines counted."""
-    attempts = metrics.by("release", "coalmine_attempts_total")
-    failures = metrics.by("release", "coalmine_attempts_total", outcome=BAD_OUTCOMES)
     pairs = []
     for count in counts:
-        pairs.append(Pair(count.release, "attempts", attempts[count.release], count.answered,
+        outcomes = OUTCOMES[count.what]
+        wanted = {} if outcomes is None else {"outcome": outcomes}
+        found = metrics.by("release", "coalmine_attempts_total", **wanted)
+        pairs.append(Pair(count.release, count.what, found[count.release], count.number,
                           count.why))
-        if count.failed is not None:
-            pairs.append(Pair(count.release, "failures", failures[count.release], count.failed))
     return tuple(pairs)
 
 

@@ -4,138 +4,20 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass, field
+from dataclasses import replace
 
+from coalmine.cli.demo.facts import Facts, Findings, Open, Promise, Turn
 from coalmine.cli.demo.plan import CANDIDATE, STABLE
-
-
-@dataclass(frozen=True, slots=True)
-class Turn:
-    """One question and its answer, as the client saw them; times are unix seconds.
-
-    Attributes:
-        conversation: its id.
-        number: of the turn in its conversation, from 1.
-        began: when it was sent.
-        ended: when the answer was complete, or broke.
-        release: what the header names, None without one.
-        said: the release that the answer's own text shows, None when it shows none.
-        moved: the release that the conversation left, as the header says.
-        error: what went wrong, None when nothing did.
-        opened: whether a byte of the answer had come.
-    """
-
-    conversation: str
-    number: int
-    began: float
-    ended: float
-    release: str | None = None
-    said: str | None = None
-    moved: str | None = None
-    error: str | None = None
-    opened: bool = True
-
-    @property
-    def cut(self) -> bool:
-        """Whether it broke after its first byte, when nobody can rescue it any more."""
-        return self.error is not None and self.opened
-
-
-@dataclass(frozen=True, slots=True)
-class Pair:
-    """Two counts of one thing that must be equal."""
-
-    release: str
-    what: str
-    coalmine: int
-    engine: int | None
-    why: str = ""
-
-
-@dataclass(frozen=True, slots=True)
-class Facts:
-    """What was found out beside the turns; moments are unix seconds, None when not reached.
-
-    Attributes:
-        spoiling: what was done to v2, in words.
-        dies: whether v2's engine died, so that its open streams broke.
-        bad: when v2 gave its first bad answer, at the earliest.
-        flip: when the rollback was decided.
-        last: when the last worker applied it.
-        by: who rolled back.
-        verdict: why, in words.
-        phase: the phase at the end.
-        workers: how many workers there were.
-        moves: conversations that moved, by reason, as Coalmine counted them.
-        pairs: what Coalmine counted and what the engines counted.
-        history: the log's lines.
-    """
-
-    spoiling: str
-    dies: bool = False
-    bad: float | None = None
-    flip: float | None = None
-    last: float | None = None
-    by: str = ""
-    verdict: str = ""
-    phase: str = ""
-    workers: int = 0
-    moves: dict[str, int] = field(default_factory=dict)
-    pairs: tuple[Pair, ...] = ()
-    history: tuple[str, ...] = ()
-
-
-@dataclass(frozen=True, slots=True)
-class Open:
-    """Streams that were open on v2 at the flip, by how they ended."""
-
-    completed: int = 0
-    rescued: int = 0
-    cut: int = 0
-
-
-@dataclass(frozen=True, slots=True)
-class Promise:
-    """One promise: whether it held, and the figure that shows it."""
-
-    name: str
-    held: bool
-    figure: str
-
-
-@dataclass(frozen=True, slots=True)
-class Findings:
-    """What the report tells.
-
-    Attributes:
-        served: turns and different conversations by release.
-        stayed: conversations that had one release all along, by release.
-        told: moves that answers told of.
-        open: streams that were open on v2 at the flip.
-        cut: turns that broke with v2's dying engine.
-        wrong: turns on a wrong release, each in words.
-        errors: errors that clients saw, each in words.
-        promises: the promises.
-    """
-
-    served: dict[str, tuple[int, int]]
-    stayed: dict[str, int]
-    told: int
-    open: Open
-    cut: int
-    wrong: tuple[str, ...]
-    errors: tuple[str, ...]
-    promises: tuple[Promise, ...]
-
-    @property
-    def held(self) -> bool:
-        """Whether every promise held."""
-        return all(promise.held for promise in self.promises)
 
 
 def judged(turns: Iterable[Turn], facts: Facts) -> Findings:
     """Judge the answers of a demo."""
     turns = sorted(turns, key=lambda turn: (turn.conversation, turn.number))
+    late = [turn for turn in turns if _late(turn, facts)]
+    told = sum(turn.moved is not None for turn in turns)
+    # The text tells where they were, and that they moved.
+    turns = [replace(turn, release=STABLE, moved=CANDIDATE) if turn in late else turn
+             for turn in turns]
     cuts = [turn for turn in turns if _died(turn, facts)]
     errors = tuple(_told(turn, turn.error or "") for turn in turns
                    if turn.error is not None and turn not in cuts)
@@ -149,7 +31,6 @@ def judged(turns: Iterable[Turn], facts: Facts) -> Findings:
         release: (sum(release in held for held in serving.values()), numbers[release])
         for release in sorted(numbers)
     }
-    told = sum(turn.moved is not None for turn in turns)
     return Findings(
         served=served,
         stayed={release: sum(held == {release} for held in serving.values())
@@ -157,9 +38,10 @@ def judged(turns: Iterable[Turn], facts: Facts) -> Findings:
         told=told,
         open=open_at(turns, facts.flip),
         cut=len(cuts),
+        late=len(late),
         wrong=wrong,
         errors=errors,
-        promises=tuple(_promises(len(turns), wrong, errors, told, facts)),
+        promises=tuple(_promises(len(turns), wrong, errors, (told, len(late)), facts)),
     )
 
 
@@ -204,16 +86,18 @@ def open_at(turns: Iterable[Turn], flip: float | None) -> Open:
     )
 
 
-def _promises(turns: int, wrong: tuple[str, ...], errors: tuple[str, ...], told: int,
-              facts: Facts) -> Iterator[Promise]:
+def _promises(turns: int, wrong: tuple[str, ...], errors: tuple[str, ...],
+              told: tuple[int, int], facts: Facts) -> Iterator[Promise]:
     yield Promise("no error reached a user", not errors, f"{len(errors)} of {turns} turns")
     yield Promise("nobody was served by a wrong release", not wrong,
                   f"{len(wrong)} of {turns} turns")
-    counted = sum(facts.moves.values())
-    yield Promise("every move was told to its client", told == counted,
-                  f"{told} told, {counted} counted")
+    counted, late = sum(facts.moves.values()), f" and {told[1]} too late" if told[1] else ""
+    yield Promise("every move was told to its client", sum(told) == counted,
+                  f"{told[0]} told{late}, {counted} counted")
+    early = facts.flip is not None and facts.bad is not None and facts.flip < facts.bad
     by_itself = facts.flip is not None and facts.by.startswith("guardrail ")
-    yield Promise("it rolled back by itself", by_itself, facts.by or "no rollback")
+    yield Promise("it rolled back by itself, and not before v2 went bad", by_itself and not early,
+                  "too early: " * early + (facts.by or "no rollback"))
     applied = facts.flip is not None and facts.last is not None
     yield Promise("every worker applied it", applied and facts.workers > 0,
                   f"{facts.workers} workers" if applied else "not all of them")
@@ -222,9 +106,9 @@ def _promises(turns: int, wrong: tuple[str, ...], errors: tuple[str, ...], told:
     unlike = [pair for pair in compared if pair.coalmine != pair.engine]
     yield Promise(
         "every attempt was counted exactly once", bool(compared) and not unlike,
-        "; ".join(f"{p.release} {p.what}: {p.coalmine}, the engine says {p.engine}"
+        "; ".join(f"{p.release} {p.what}: {p.coalmine}, by the engine {p.engine}"
                   for p in unlike)
-        or f"{sum(p.coalmine for p in compared if p.what == 'attempts')} attempts",
+        or f"{sum(p.coalmine for p in compared if p.what != 'failures')} of them compared",
     )
 
 
@@ -232,6 +116,12 @@ def _died(turn: Turn, facts: Facts) -> bool:
     """Whether the turn broke because v2's engine died under it."""
     return (facts.dies and turn.cut and turn.release == CANDIDATE
             and facts.bad is not None and turn.ended >= facts.bad)
+
+
+def _late(turn: Turn, facts: Facts) -> bool:
+    """Whether v2's engine died between the headers and the first byte, and v1 answered."""
+    return (facts.dies and turn.error is None and facts.bad is not None
+            and turn.ended >= facts.bad and (turn.release, turn.said) == (CANDIDATE, STABLE))
 
 
 def _told(turn: Turn, what: str) -> str:

@@ -43,7 +43,7 @@ class Plan:
         pace: how the clients behave.
         weight: percent of the first step; the second is 50.
         warm: traffic before the rollout.
-        soak: length of the first step.
+        soak: length of the first step, at least: it ends when the guardrail can judge.
         half: how long v2 is well at 50 %.
         after: how long the conversations go on after the rollback.
     """
@@ -75,7 +75,7 @@ class Plan:
                     "drain_timeout": "30s",
                     "rollout": {
                         "steps": [
-                            {"weight": self.weight, "for": self.soak, "min_conversations": 1},
+                            {"weight": self.weight, "for": self.soak},
                             {"weight": 50, "for": "10m"},
                             {"weight": 100},
                         ],
@@ -95,15 +95,15 @@ class Plan:
 PLANS = {
     "sim": Plan(
         engines="sim",
-        pace=Pace(seats=34, turns=(3, 9), think=(0.5, 1.8), tokens=(8, 14), long_tokens=100,
+        pace=Pace(seats=34, turns=(2, 6), think=(0.5, 1.8), tokens=(8, 14), long_tokens=100,
                   long_share=0.08, whole_share=0.2),
-        weight=10, warm=4.0, soak=8.0, half=10.0, after=8.0,
+        weight=10, warm=4.0, soak=8.0, half=10.0, after=10.0,
     ),
     "vllm": Plan(
         engines="vllm",
-        pace=Pace(seats=14, turns=(2, 5), think=(2.0, 5.0), tokens=(16, 24), long_tokens=400,
+        pace=Pace(seats=16, turns=(2, 4), think=(2.0, 5.0), tokens=(16, 24), long_tokens=400,
                   long_share=0.15, whole_share=0.2),
-        weight=25, warm=4.0, soak=8.0, half=14.0, after=8.0,
+        weight=30, warm=4.0, soak=8.0, half=14.0, after=10.0,
     ),
 }
 """The plans by the name of their engines."""

@@ -9,7 +9,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from coalmine.cli.demo.judgement import Facts, Findings, Pair
+from coalmine.cli.demo.facts import Facts, Findings, Pair
 from coalmine.cli.demo.plan import CANDIDATE, STABLE
 
 SHOWN = 10
@@ -70,13 +70,16 @@ def _figures(findings: Findings, facts: Facts) -> Iterator[tuple[str, str]]:
     if facts.dies:
         yield "cut", (f"{findings.cut} streams by the dying engine, after their first byte: "
                       "nobody can rescue those")
+        if findings.late:
+            yield "late", (f"{findings.late} answers rescued on {STABLE} after their headers had "
+                           f"left: those still name {CANDIDATE}")
     since = f"{CANDIDATE}'s engine was killed" if facts.dies else "the first bad answer"
     yield "decision", f"{_millis(facts.bad, facts.flip)} after {since}"
     yield "last worker", f"{_millis(facts.flip, facts.last)} after the decision"
     at = findings.open
     yield "in flight", (f"on {CANDIDATE} at the decision: {at.completed} completed there, "
                         f"{at.rescued} rescued on {STABLE}, {at.cut} cut")
-    for what in ("attempts", "failures"):
+    for what in ("attempts", "failures", "answers"):
         pairs = [_pair(pair) for pair in facts.pairs if pair.what == what]
         if pairs:
             yield what, "; ".join(pairs)
@@ -85,8 +88,8 @@ def _figures(findings: Findings, facts: Facts) -> Iterator[tuple[str, str]]:
 
 def _pair(pair: Pair) -> str:
     if pair.engine is None:
-        return f"{pair.release}: Coalmine counted {pair.coalmine} (not compared: {pair.why})"
-    return f"{pair.release}: Coalmine counted {pair.coalmine}, the engine {pair.engine}"
+        return f"{pair.release}: {pair.coalmine} by Coalmine (not compared: {pair.why})"
+    return f"{pair.release}: {pair.coalmine} by Coalmine, {pair.engine} by the engine"
 
 
 def _millis(start: float | None, end: float | None) -> str:

@@ -9,9 +9,10 @@ from pathlib import Path
 
 import yaml
 
-from coalmine.cli.demo.engines import Engines, Say, SimEngines, VllmEngines
+from coalmine.cli.demo.engines import Engines, Say, SimEngines
 from coalmine.cli.demo.plan import CANDIDATE, SERVICE, SLOTS, STABLE, Plan
 from coalmine.cli.demo.proxy import KEY_VARIABLE, WORKERS, Proxy
+from coalmine.cli.demo.vllm_engines import VllmEngines
 
 
 class Stage:

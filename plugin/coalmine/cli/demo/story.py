@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Callable
 from contextlib import suppress
 
 from coalmine.cli.client import ClientError, Json
@@ -17,14 +16,14 @@ from coalmine.cli.demo.aftermath import (
     seconds_of,
 )
 from coalmine.cli.demo.engines import DemoError
-from coalmine.cli.demo.judgement import Facts, Pair, Turn
+from coalmine.cli.demo.facts import Facts, Pair, Turn
 from coalmine.cli.demo.plan import CANDIDATE, SERVICE, STABLE, Plan
 from coalmine.cli.demo.screen import Screen
 from coalmine.cli.demo.stage import Stage
 from coalmine.cli.demo.traffic import Traffic
 from coalmine.cli.demo.watcher import CLOSE, USUAL, Watcher, everywhere
 
-STEP_SECONDS, BACK_SECONDS, DRAIN_SECONDS = 60.0, 45.0, 40.0
+STEP_SECONDS, BACK_SECONDS, DRAIN_SECONDS = 90.0, 45.0, 40.0
 OPEN_SECONDS, COUNTS_SECONDS = 8.0, 8.0
 """Limits of what is waited for."""
 
@@ -84,8 +83,7 @@ class Story:
         await asyncio.sleep(plan.warm)
         await asyncio.to_thread(self._client.start, SERVICE, CANDIDATE, "coalmine demo")
         say(f"a rollout begins: {plan.weight:g} % of new conversations to {CANDIDATE}")
-        await self._expect(lambda service: service.get("step") == 2, STEP_SECONDS,
-                           "the second step did not begin")
+        await self._second_step()
         say(f"the first step is over: 50 % of new conversations to {CANDIDATE}")
         await asyncio.sleep(plan.half)
 
@@ -159,7 +157,13 @@ class Story:
                 return metrics, pairs
             await asyncio.sleep(USUAL)
 
-    async def _expect(self, seen: Callable[[Json], bool], seconds: float, otherwise: str) -> None:
-        if not await self.watcher.until(seen, seconds):
-            reason = self.watcher.service.get("reason")
-            raise DemoError(f"{otherwise} within {seconds:g} s: {reason}")
+    async def _second_step(self) -> None:
+        """Wait until the first step is over."""
+        await self.watcher.until(
+            lambda service: service.get("step") == 2 or everywhere(service), STEP_SECONDS
+        )
+        service = self.watcher.service
+        if service.get("step") != 2:
+            verdict = service.get("verdict") or {}
+            why = verdict.get("reason") or service.get("reason")
+            raise DemoError(f"the second step did not begin, chat is {service.get('phase')}: {why}")

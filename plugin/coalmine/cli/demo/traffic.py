@@ -14,7 +14,7 @@ from typing import Any
 import httpx
 import openai
 
-from coalmine.cli.demo.judgement import Turn
+from coalmine.cli.demo.facts import Turn
 from coalmine.cli.demo.plan import SERVICE, Pace
 
 RATE_SPAN = 3.0
@@ -167,8 +167,9 @@ class Traffic:
         stream = random.random() >= self._pace.whole_share
         length: dict[str, Any] = {"max_tokens": random.randint(*self._pace.tokens)}
         if random.random() < self._pace.long_share:
-            # At temperature 0 the tiny models of the real engines never stop by themselves.
-            stream, length = True, {"max_tokens": self._pace.long_tokens, "temperature": 0}
+            # vLLM's word for "do not stop by yourself"; a simulated engine does not know it.
+            length = {"max_tokens": self._pace.long_tokens, "extra_body": {"ignore_eos": True}}
+            stream = True
         raw = await self._openai.chat.completions.with_raw_response.create(
             model=SERVICE, messages=talk.messages, stream=stream,  # type: ignore[arg-type]
             extra_headers={"x-coalmine-session": talk.id}, **length,

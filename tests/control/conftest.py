@@ -1,0 +1,232 @@
+"""A real state, a clock to turn, a policy, and attempts as workers ship them."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections import Counter
+from collections.abc import Callable, Iterator
+from itertools import count
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from coalmine.control.commands import Commands, Probe
+from coalmine.control.controller import Controller
+from coalmine.gateway.follower import Follower
+from coalmine.guardrails import Attempt, Outcome, to_row
+from coalmine.release import Slot
+from coalmine.rollout import (
+    Drained,
+    Event,
+    Halt,
+    Policy,
+    Promote,
+    RollBack,
+    Service,
+    Start,
+    apply,
+    first_state,
+)
+from coalmine.routing import Arm, Phase
+from coalmine.state import Batch, Entry, State, open_state
+
+POLICY = Policy.model_validate({
+    "services": {"chat": {
+        "releases": {"v1": {"slot": Slot.BLUE}, "v2": {"slot": Slot.GREEN}},
+        "stable": "v1",
+        "rollout": {
+            "steps": [{"weight": 10, "for": "10m", "min_conversations": 5}, {"weight": 100}],
+            "bake": "24h",
+        },
+        "guardrails": [{"name": "errors", "metric": "error_rate", "max": 0.2, "for": "1m",
+                        "min_conversations": 5, "action": "rollback"}],
+    }},
+})
+
+WAYS: dict[Phase, tuple[type[Event], ...]] = {
+    Phase.IDLE: (),
+    Phase.CANARY: (Start,),
+    Phase.PAUSED: (Start, Halt),
+    Phase.BAKING: (Start, Promote, Promote),
+    Phase.ROLLING_BACK: (Start, RollBack),
+    Phase.ROLLED_BACK: (Start, RollBack, Drained),
+}
+
+
+class Clock:
+    """A clock to turn by hand."""
+
+    def __init__(self) -> None:
+        self.now = 1_700_000_000.0
+
+    def __call__(self) -> float:
+        return self.now
+
+
+def _until(condition: Callable[[], Any], seconds: float = 10.0) -> Any:
+    end = time.monotonic() + seconds
+    while not (met := condition()):
+        assert time.monotonic() < end, "the condition was not met in time"
+        time.sleep(0.005)
+    return met
+
+
+@pytest.fixture
+def until() -> Callable[..., Any]:
+    """Wait until a condition is met, and return what it returned."""
+    return _until
+
+
+@pytest.fixture
+def clock() -> Clock:
+    """The tests' clock."""
+    return Clock()
+
+
+@pytest.fixture
+def policy() -> Policy:
+    """Two steps, a bake of a day, one guardrail."""
+    return POLICY
+
+
+@pytest.fixture
+def opened(tmp_path: Path) -> Iterator[Callable[..., State]]:
+    """Open the state of the test once more; all are closed after it."""
+    states: list[State] = []
+
+    def one_more() -> State:
+        states.append(open_state("sqlite:///coalmine.db", base=tmp_path, deadline=5.0))
+        return states[-1]
+
+    yield one_more
+    for state in states:
+        state.close()
+    _until(lambda: not [t for t in threading.enumerate() if t.name.startswith("coalmine")])
+
+
+@pytest.fixture
+def state(opened: Callable[..., State]) -> State:
+    """The shared state."""
+    return opened()
+
+
+@pytest.fixture
+def attempt(clock: Clock) -> Callable[..., Attempt]:
+    """An attempt of the candidate that ended now, unless it says otherwise."""
+
+    def make(outcome: Outcome = Outcome.OK, arm: Arm | None = Arm.CANDIDATE, **fields: Any
+             ) -> Attempt:
+        usual: dict[str, Any] = {
+            "at": clock.now, "service": "chat", "release": "v1" if arm is Arm.STABLE else "v2",
+            "deployment": "d", "conversation": "c", "caller": "k", "seconds": 1.0,
+            "evidence": True, "chance": 0.1,
+        }
+        return Attempt(arm=arm, outcome=outcome, **{**usual, **fields})
+
+    return make
+
+
+@pytest.fixture
+def ship(state: State) -> Callable[..., None]:
+    """Ship attempts as a worker does."""
+    numbers = count(1)
+
+    def send(*attempts: Attempt) -> None:
+        state.ship(Batch("w1", "g1", next(numbers), tuple(map(to_row, attempts))))
+
+    return send
+
+
+@pytest.fixture
+def put(state: State, clock: Clock, policy: Policy) -> Callable[..., Service]:
+    """Put the service into the state as it stands after events, all of them now."""
+
+    def make(*events: Event | type[Event], phase: Phase | None = None) -> Service:
+        rules = policy.services["chat"]
+        service = first_state("chat", rules, clock.now)
+        for each in (*events, *(WAYS[phase] if phase else ())):
+            usual = {"release": "v2", "policy": rules} if each is Start else {}
+            event = each(at=clock.now, who="ann", **usual) if isinstance(each, type) else each
+            service = apply(service, event)
+        assert state.swap(None, service, Entry(clock.now, "chat", "ann", "born", "test"))
+        return service
+
+    return make
+
+
+@pytest.fixture
+def counted() -> Counter[tuple[str, ...]]:
+    """What was counted."""
+    return Counter()
+
+
+@pytest.fixture
+def controller(
+    clock: Clock, counted: Counter[tuple[str, ...]], state: State, policy: Policy
+) -> Iterator[Callable[..., Controller]]:
+    """Controllers; those that were started are stopped after the test."""
+    made: list[Controller] = []
+
+    def make(worker: str = "w1", on: State | None = None, **fields: Any) -> Controller:
+        usual: dict[str, Any] = {
+            "state": lambda: on or state, "policy": lambda: policy, "wall": clock,
+            "count": lambda *labels, **_: counted.update([labels]),
+        }
+        made.append(Controller(worker, **{**usual, **fields}))
+        return made[-1]
+
+    yield make
+    for each in made:
+        each.stop()
+
+
+@pytest.fixture
+def follower(
+    clock: Clock, opened: Callable[..., State], policy: Policy
+) -> Iterator[Callable[..., Follower]]:
+    """Followers without a thread: they look when they are told to."""
+    made: list[Follower] = []
+
+    def make(connect: Callable[[], State] | None = None, **fields: Any) -> Follower:
+        usual: dict[str, Any] = {
+            "connect": connect or opened, "policy": lambda: policy, "snapshot": None,
+            "in_flight": dict, "on_moves": lambda keys: None, "wall": clock,
+        }
+        made.append(Follower(f"w{len(made) + 1}", "g1", **{**usual, **fields}))
+        made[-1].refresh()
+        return made[-1]
+
+    yield make
+    for each in made:
+        each.stop()
+
+
+class Engines:
+    """Answers of deployments to probes, by slot."""
+
+    def __init__(self) -> None:
+        self.answers = {slot: [Probe(f"{slot.value}-1")] for slot in Slot}
+        self.asked: list[Slot] = []
+
+    async def __call__(self, service: str, slot: Slot) -> list[Probe]:
+        self.asked.append(slot)
+        return self.answers[slot]
+
+
+@pytest.fixture
+def engines() -> Engines:
+    """Two slots that answer."""
+    return Engines()
+
+
+@pytest.fixture
+def commands(
+    clock: Clock, counted: Counter[tuple[str, ...]], policy: Policy, engines: Engines
+) -> Callable[..., Commands]:
+    """The commands of a worker."""
+    return lambda applied, **fields: Commands(applied, **{
+        "policy": lambda: policy, "probe": engines, "wall": clock,
+        "count": lambda *labels, **_: counted.update([labels]), **fields,
+    })
