@@ -1,4 +1,4 @@
-"""Our own work per request on the hot path, in microseconds: the hooks, called as LiteLLM calls them.
+"""Our own work per request on the hot path: the hooks, called as LiteLLM calls them.
 
 CPU time of the event loop's thread for known conversations; wall time, with the look at the state,
 for new ones.
@@ -14,13 +14,20 @@ from __future__ import annotations
 import argparse
 import asyncio
 import gc
-import statistics
 import time
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
-from benchmarks.machine import machine, write_result
+from litellm.types.utils import ModelResponseStream
+
+from benchmarks.machine import machine, spread, write_result
+from coalmine.control.log_entry import entry_of
+from coalmine.gateway.fleet import read_fleet
+from coalmine.gateway.plugin import CoalminePlugin
+from coalmine.gateway.worker import Worker
+from coalmine.rollout import events as ev
+from coalmine.rollout.transitions import apply
 
 POLICY = """
 services:
@@ -68,14 +75,7 @@ async def one(plugin: Any, number: int, conversation: str, chunks: list[Any]) ->
 
 async def measure(requests: int) -> dict[str, Any]:
     """Return microseconds of CPU and wall per request."""
-    from litellm.types.utils import ModelResponseStream
 
-    from coalmine.gateway.fleet import read_fleet
-    from coalmine.gateway.plugin import CoalminePlugin
-    from coalmine.gateway.worker import Worker
-    from coalmine.rollout import events as ev
-    from coalmine.rollout.transitions import apply
-    from coalmine.control.log_entry import entry_of
 
     with TemporaryDirectory() as folder:
         policy = Path(folder) / "coalmine.yaml"
@@ -128,17 +128,11 @@ async def measure(requests: int) -> dict[str, Any]:
         state.close()
     net = [a - b for a, b in zip(known, bare, strict=True)]
     return {
-        "known_conversation_us": _spread(net),
-        "new_conversation_us": _spread(fresh),
+        "known_conversation_us": spread(net),
+        "new_conversation_us": spread(fresh),
         "chunks": CHUNKS,
         "goal_us": 50,
     }
-
-
-def _spread(values: list[float]) -> dict[str, float]:
-    ordered = sorted(values)
-    return {"mean": statistics.fmean(values), "median": statistics.median(values),
-            "p10": ordered[len(ordered) // 10], "p90": ordered[len(ordered) * 9 // 10]}
 
 
 def main() -> None:

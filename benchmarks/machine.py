@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import platform
+import statistics
 from datetime import datetime, timezone
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
@@ -27,6 +28,17 @@ def machine() -> dict[str, Any]:
         "python": platform.python_version(),
         "versions": versions,
     }
+
+
+def spread(values: list[float]) -> dict[str, float]:
+    """Return median and percentiles of a list of measurements."""
+    ordered = sorted(values)
+
+    def at(share: float) -> float:
+        return ordered[min(int(share * len(ordered)), len(ordered) - 1)]
+
+    return {"n": len(ordered), "mean": statistics.fmean(ordered), "p50": at(0.5), "p90": at(0.9),
+            "p99": at(0.99), "max": ordered[-1]}
 
 
 def write_result(name: str, figures: dict[str, Any], where: dict[str, Any],

@@ -12,7 +12,9 @@ from coalmine.cli.demo.judgement import judged, open_at, wrong_turns
 GOOD = Facts(
     spoiling="errors", bad=100.0, flip=101.0, last=101.05, by="guardrail hard-errors",
     verdict="hard-errors: too many", phase="rolled_back", workers=2, moves={"rollback": 1},
-    pairs=(Pair("v1", "attempts", 3, 3), Pair("v2", "attempts", 2, 2), Pair("v2", "failures", 1, 1)),
+    pairs=(
+        Pair("v1", "attempts", 3, 3), Pair("v2", "attempts", 2, 2), Pair("v2", "failures", 1, 1),
+    ),
 )
 
 

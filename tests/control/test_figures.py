@@ -34,7 +34,7 @@ def feed(figures: Figures, *attempts: Attempt) -> None:
 
 def test_stable_is_compared_by_evidence_only(figures: Make, attempt: Make, clock: Any) -> None:
     """A conversation from before the rollout stays on stable and says nothing about it."""
-    made, service = figures()
+    made, _ = figures()
     feed(made, *(attempt(Outcome.ERROR, Arm.STABLE, evidence=False, conversation=f"o{n}")
                  for n in range(50)),
          *(attempt(Outcome.OK, Arm.STABLE, conversation=f"s{n}") for n in range(50)))

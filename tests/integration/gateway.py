@@ -56,6 +56,7 @@ class Setup:
         policy: ``coalmine.yaml``, as JSON; None to have none.
         workers: worker processes.
         env: further environment.
+        files: further files beside its configuration.
     """
 
     name: str
@@ -63,6 +64,7 @@ class Setup:
     policy: str | None = None
     workers: int = 1
     env: tuple[tuple[str, str], ...] = ()
+    files: tuple[tuple[str, str], ...] = ()
 
     @property
     def with_plugin(self) -> bool:
@@ -71,10 +73,10 @@ class Setup:
 
 
 def setup(name: str, litellm: Mapping[str, Any], policy: Mapping[str, Any] | None = None, *,
-          workers: int = 1, **env: str) -> Setup:
+          workers: int = 1, files: Mapping[str, str] | None = None, **env: str) -> Setup:
     """Return a set-up; JSON is YAML, so files are written as it is easiest."""
     return Setup(name, json.dumps(litellm), json.dumps(policy) if policy is not None else None,
-                 workers, tuple(sorted(env.items())))
+                 workers, tuple(sorted(env.items())), tuple(sorted((files or {}).items())))
 
 
 @dataclass
@@ -97,6 +99,8 @@ class Gateway:
         (self.directory / "config.yaml").write_text(self.setup.litellm)
         if self.setup.policy is not None:
             (self.directory / "coalmine.yaml").write_text(self.setup.policy)
+        for name, content in self.setup.files:
+            (self.directory / name).write_text(content)
         self.port = self.port or free_port()
         command = [
             *(sys.executable, str(Path(sys.executable).with_name("litellm"))),
@@ -125,22 +129,22 @@ class Gateway:
             **dict(self.setup.env),
         }
 
-    def ready(self) -> Gateway:
-        """Wait until every worker serves."""
+    def ready(self, *, api: bool = True) -> Gateway:
+        """Wait until every worker serves; without `api` our own API is not asked."""
         end = time.monotonic() + START
         while time.monotonic() < end:
             code = self.process.poll() if self.process else None
             assert code is None, f"the proxy {self.setup.name} ended with {code}:\n{self.log()}"
             with contextlib.suppress(httpx.TransportError, KeyError, ValueError):
-                if self._serves():
+                if self._serves(api):
                     return self
             time.sleep(0.1)
         raise AssertionError(f"the proxy {self.setup.name} never served:\n{self.log()}")
 
-    def _serves(self) -> bool:
+    def _serves(self, api: bool) -> bool:
         if not self.client().get("/health/liveliness").status == 200:
             return False
-        if not self.setup.with_plugin or self.setup.policy is None:
+        if not api or not self.setup.with_plugin or self.setup.policy is None:
             return True
         services = self.client().get("/coalmine/api/services").json()["services"]
         return all(

@@ -66,10 +66,10 @@ def run(engines: str, quick: bool) -> int:
             stage.failed = not findings.held
             return DONE if findings.held else FAILED
         except DemoError as error:
-            stage.failed = True
             print(f"coalmine: {error}", file=sys.stderr)
             return FAILED
         except KeyboardInterrupt:
+            stage.failed = False
             print("stopped", file=sys.stderr)
             return INTERRUPTED
         finally:

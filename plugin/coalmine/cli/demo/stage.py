@@ -20,10 +20,13 @@ class Stage:
 
     Args:
         plan: what is going to be played.
+
+    Attributes:
+        failed: whether what was written is worth keeping: yes, until all has gone well.
     """
 
     def __init__(self, plan: Plan) -> None:
-        self.failed = False
+        self.failed = True
         self.folder = Path(tempfile.mkdtemp(prefix="coalmine-demo-"))
         self.engines: Engines = (
             VllmEngines(self.folder) if plan.engines == "vllm" else SimEngines(plan.pace)

@@ -88,9 +88,17 @@ class Watcher:
             epoch = number(worker.get("epoch"))
             if epoch is None:
                 continue
-            told = moment(worker.get("seen"))
-            at = min(now, told.timestamp()) if told is not None else now
+            at = min(now, _told_at(worker.get("seen"), now))
             self._applied.setdefault(str(worker.get("id")), {}).setdefault(int(epoch), at)
+
+
+def _told_at(seen: object, now: float) -> float:
+    """When a worker last said what it applies: a moment, or how many seconds ago that was."""
+    ago = number(seen)
+    if ago is not None:
+        return now - ago
+    at = moment(seen)
+    return at.timestamp() if at is not None else now
 
 
 def everywhere(service: Json) -> bool:

@@ -1,0 +1,103 @@
+"""``docs/performance.md`` from the benchmarks' results."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+HEAD = """# Performance
+
+Every figure was measured by the benchmark that is named with it (`make bench`), on the machine that
+is named below it. Medians and spread, also where they disappoint.
+
+"""
+
+
+def _met(value: float, goal: float) -> str:
+    return "met" if value <= goal else "**short**"
+
+
+def _row(what: str, figure: str, goal: str, verdict: str) -> str:
+    return f"| {what} | {figure} | {goal} | {verdict} |"
+
+
+def _hooks(figures: dict[str, Any]) -> list[str]:
+    known, new = figures["known_conversation_us"], figures["new_conversation_us"]
+    return [
+        _row("our own work per request, known conversation, 7-chunk stream (CPU of the loop's "
+             "thread)", f"mean {known['mean']:.0f} µs, p90 of blocks {known['p90']:.0f} µs",
+             "≤ 50 µs mean", _met(known["mean"], 50)),
+        _row("the same, new conversation (wall, with one look at SQLite)",
+             f"p50 {new['p50']:.0f} µs, p90 {new['p90']:.0f} µs", "–", ""),
+    ]
+
+
+def _cost(figures: dict[str, Any]) -> list[str]:
+    rows = []
+    for kind in ("plain", "streamed"):
+        one = figures[kind]
+        rows.append(_row(
+            f"CPU per request with to without the plugin, {kind}",
+            f"{one['ratio']:.3f} (95 %: {one['ratio_low']:.3f}–{one['ratio_high']:.3f}); "
+            f"{one['with_ms']['p50']:.2f} to {one['without_ms']['p50']:.2f} ms",
+            "≤ 1.01", _met(one["ratio_high"], 1.01)))
+    return rows
+
+
+GOALS = {"sqlite_idle_ms": 60.0, "redis_idle_ms": 10.0, "redis_loaded_ms": 50.0}
+
+
+def _flip(figures: dict[str, Any]) -> list[str]:
+    rows = []
+    for name, one in figures.items():
+        if not name.endswith("_ms"):
+            continue
+        state, how, _ = name.split("_")
+        goal = GOALS.get(name)
+        rate = figures.get(f"{state}_load_requests_per_second")
+        load = f" ({rate:g} requests/s)" if how == "loaded" and rate else ""
+        rows.append(_row(
+            f"flip: command → last of {figures['workers']} workers, {state}, {how}{load}",
+            f"p50 {one['p50']:.1f} ms, p90 {one['p90']:.1f} ms, p99 {one['p99']:.1f} ms",
+            f"p99 ≤ {goal:g} ms" if goal else "–", _met(one["p99"], goal) if goal else ""))
+    return rows
+
+
+def _decision(figures: dict[str, Any]) -> list[str]:
+    one = figures["last_worker_ms"]
+    return [_row(
+        f"deciding failure → weight 0 at the last of {figures['workers']} workers",
+        f"p50 {one['p50']:.0f} ms, p90 {one['p90']:.0f} ms, max {one['max']:.0f} ms",
+        "≤ 100 ms", _met(one["p90"], 100))]
+
+
+
+PARTS = {"hooks": _hooks, "cost": _cost, "flip": _flip, "decision": _decision}
+
+
+def render(results: Path) -> str:
+    """Return the page from the results in a folder."""
+    lines = ["| what | measured | goal | |", "| --- | --- | --- | --- |"]
+    machines: dict[str, list[str]] = {}
+    for name, part in PARTS.items():
+        path = results / f"{name}.json"
+        if not path.exists():
+            continue
+        document = json.loads(path.read_text())
+        lines += part(document["figures"])
+        where = document["machine"]
+        words = (f"{where['cores']} cores, {where['memory_gib']} GiB, {where['system']}, "
+                 f"Python {where['python']}, LiteLLM {where['versions'].get('litellm')}")
+        machines.setdefault(words, []).append(f"{name} ({document['at'][:10]})")
+    text = HEAD + "\n".join(lines) + "\n"
+    for words, names in machines.items():
+        text += f"\nMeasured on {words}: {', '.join(names)}.\n"
+    state = results / "state.json"
+    if state.exists():
+        figures = json.loads(state.read_text())["figures"]
+        text += "\n## State\n\n```json\n" + json.dumps(figures, indent=2) + "\n```\n"
+    notes = results.parent / "notes.md"
+    if notes.exists():
+        text += "\n" + notes.read_text()
+    return text
