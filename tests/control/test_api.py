@@ -109,7 +109,7 @@ def error_of(answer: Any, status: int, code: str) -> dict[str, str]:
     return error
 
 
-# who -----------------------------------------------------------------------------------------------
+# who ----------------------------------------------------------------------------------------------
 PATHS = [
     ("GET", "/api/services"), ("GET", "/api/services/chat"), ("GET", "/api/services/chat/history"),
     *(("POST", f"/api/services/chat/{action}")
@@ -189,7 +189,7 @@ def test_healthz_is_open(api: Make) -> None:
     assert ill.get("/healthz", headers={}).status_code == 503
 
 
-# reading -------------------------------------------------------------------------------------------
+# reading ------------------------------------------------------------------------------------------
 SERVICE = {
     "service", "phase", "waiting", "epoch", "rollout", "stable", "candidate", "weight", "step",
     "steps", "since", "reason", "verdict", "arms", "workers", "unrecognised",
@@ -278,7 +278,7 @@ def test_an_unknown_service_is_404(api: Make, method: str, path: str) -> None:
     assert "chat" in error_of(answer, 404, "not_found")["hint"]
 
 
-# commands ------------------------------------------------------------------------------------------
+# commands -----------------------------------------------------------------------------------------
 def test_a_rollouts_life_over_http(api: Make) -> None:
     """Each command answers with the service after it, and whether it changed."""
     served = api()
@@ -374,7 +374,7 @@ def test_a_rollback_with_the_state_away_is_200_and_says_so(api: Make) -> None:
     assert (again.status_code, again.json()["changed"]) == (200, False)
 
 
-# registering -----------------------------------------------------------------------------------------
+# registering --------------------------------------------------------------------------------------
 def test_a_release_is_registered(api: Make) -> None:
     """At run time, also one whose name holds a slash."""
     served = api()
@@ -410,7 +410,7 @@ def test_a_services_name_may_hold_slashes(
                       ).status_code == 409
 
 
-# alerts ----------------------------------------------------------------------------------------------
+# alerts -------------------------------------------------------------------------------------------
 def alert(service: Any = "chat", action: str | None = None, **more: Any) -> dict[str, Any]:
     labels = {"alertname": "TooSlow", "service": service} | ({"coalmine": action} if action else {})
     return {"status": "firing", "labels": labels, "annotations": {"summary": "p99 is high"}, **more}
@@ -498,7 +498,7 @@ def test_the_alert_token_opens_nothing_else(api: Make) -> None:
     error_of(served.post("/alertmanager", {"alerts": []}), 401, "unauthorized")
 
 
-# errors ----------------------------------------------------------------------------------------------
+# errors -------------------------------------------------------------------------------------------
 def all_errors() -> list[type[CoalmineError]]:
     import coalmine.cli.client_errors
     import coalmine.gateway.policy_source  # noqa: F401 - every room's errors are known then

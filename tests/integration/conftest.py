@@ -72,6 +72,10 @@ class Starter:
                 self._running[one] = gateway
                 STARTED.append((gateway, 0))
 
+    def of(self, setup: Setup) -> Gateway:
+        """A proxy that was begun."""
+        return self._running[setup]
+
     def __call__(self, *setups: Setup) -> list[Gateway]:
         """Start them side by side, and wait until all of them serve."""
         self.begin(*setups)

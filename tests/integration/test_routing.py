@@ -240,7 +240,7 @@ def test_after_a_rollback_each_conversation_of_the_candidate_moves_once_and_is_t
     everyone = crowd(gateway, "back")
     assert {one.began for one in everyone} == {"v1", "v2"}
     stays(everyone)
-    before = tally(gateway.metrics(), "coalmine_moves_total", (), service="back", reason="rollback")[()]
+    sum_of_candidates = sum(one.began == "v2" for one in everyone)
     gateway.command("back", "rollback", reason="smells")
     for one, told in zip(everyone, together(lambda c: c.turn(), everyone), strict=True):
         assert (told.release, told.spoke) == ("v1", "v1"), one.kind
@@ -249,8 +249,12 @@ def test_after_a_rollback_each_conversation_of_the_candidate_moves_once_and_is_t
     stays(everyone)
     assert {one.began for one in crowd(gateway, "back", 1)} == {"v1"}
     gateway.until("back", "rolled_back")
-    moves = tally(gateway.metrics(), "coalmine_moves_total", (), service="back", reason="rollback")[()]
-    assert moves - before == 0 or moves > before
+
+    def moves() -> int:
+        return tally(gateway.metrics(), "coalmine_moves_total", (), service="back",
+                     reason="rollback")[()]
+
+    eventually(lambda: moves() == sum_of_candidates)
 
 
 def test_a_manual_rollback_may_let_conversations_finish_where_they_are(gateway: Gateway) -> None:
@@ -408,16 +412,21 @@ def test_stable_answers_when_the_candidate(
 ) -> None:
     """The user sees a good answer, then stays on stable; the failure is counted, once."""
     client, session = gateway.client("sk-alice"), fresh()
+    before = gateway.attempts(service)
     usual = client.ask(endpoint, service, fresh(), stream=stream)
-    since, counted = engines.total(), gateway.attempts(service)
-    metrics = gateway.metrics()
+    eventually(lambda: (gateway.attempts(service) - before).total() == 1)
+    since, counted, metrics = engines.total(), gateway.attempts(service), gateway.metrics()
     with engines.faults("green", **FAILURES[failure]):
         answer = client.ask(endpoint, service, fresh(), stream=stream, session=session)
     assert answer.good, answer
     assert answer.spoke == "v1"
     assert answer.models == {m.replace("-green-", "-blue-") for m in usual.models}
-    first = stream and failure == "sends an error as first event"
-    if not first:
+    # LiteLLM makes a stream's headers before it reads the stream, and asks for text completions
+    # only then: in both cases the headers still say what was tried first.
+    late = stream and (failure == "sends an error as first event" or endpoint == "completions")
+    if late:
+        assert (answer.release, answer.arm, answer.moved) == ("v2", "candidate", None)
+    else:
         assert (answer.release, answer.arm, answer.moved) == ("v1", "stable", "v2")
     asked = engines.asked(service, since)
     assert {(name, outcome == "ok") for name, outcome in asked} == {
@@ -433,8 +442,7 @@ def test_stable_answers_when_the_candidate(
     eventually(lambda: grown("coalmine_rescued_total", release="v2") == 1)
     assert grown("coalmine_moves_total", reason="rescue") == 1
     again = client.ask(endpoint, service, fresh(), session=session)
-    assert (again.spoke, again.release) == ("v1", "v1")
-    assert again.moved == ("v2" if first and not answer.moved else None)
+    assert (again.spoke, again.release, again.moved) == ("v1", "v1", None)
 
 
 @pytest.mark.parametrize("stream", [False, True], ids=["whole", "streamed"])
@@ -470,20 +478,21 @@ def test_a_bad_request_of_the_client_is_not_tried_again_at_stable(
     assert (again.release, again.moved) == ("v2", None)
 
 
-@pytest.mark.parametrize("failure", ["cuts", "sends an error"])
+@pytest.mark.parametrize("share", ["cut_share", "sse_error_mid_share"])
 @pytest.mark.parametrize("endpoint", TALKING)
-def test_a_stream_that_has_begun_is_not_rescued_but_its_conversation_moves(
-    gateway: Gateway, engines: Engines, endpoint: str, failure: str
+def test_a_stream_that_breaks_after_its_first_byte_is_not_rescued_and_its_conversation_stays(
+    gateway: Gateway, engines: Engines, endpoint: str, share: str
 ) -> None:
-    """The client has bytes already; the next turn is stable's, and says so."""
-    share = "cut_share" if failure == "cuts" else "sse_error_mid_share"
-    since, session = engines.total(), fresh()
-    client = gateway.client("sk-alice")
+    """The client has bytes of the candidate already; nothing of stable is mixed into them."""
+    since, session, client = engines.total(), fresh(), gateway.client("sk-alice")
     with engines.faults("green", **{share: 1.0}):
         broken = client.ask(endpoint, "rescue", fresh(), stream=True, session=session)
     assert broken.spoke == "v2"
+    assert "[v1]" not in broken.text
     assert not broken.good
     assert engines.asked("rescue", since).total() == 1
+    again = client.ask(endpoint, "rescue", fresh(), session=session)
+    assert (again.release, again.moved) == ("v2", None)
 
 
 def test_without_rescue_the_client_gets_the_candidates_error(

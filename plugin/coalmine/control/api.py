@@ -17,7 +17,7 @@ from typing import Annotated, Any, TypeVar
 
 from fastapi import APIRouter, Request
 from fastapi.responses import JSONResponse, PlainTextResponse, Response
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
 
 from coalmine.control.access import (
     EVERYTHING,
@@ -75,9 +75,9 @@ def status_of(error: CoalmineError) -> int:
     return next(STATUS[kind] for kind in type(error).__mro__ if kind in STATUS)
 
 
-def clean(text: str) -> str:
-    """Return `text` as any store can keep it: JSON may carry halves of characters."""
-    return text.encode("utf-8", "replace").decode()
+def clean(text: Any) -> Any:
+    """Return a text as any store can keep it: JSON may carry halves of characters."""
+    return text.encode("utf-8", "replace").decode() if isinstance(text, str) else text
 
 
 class CommandBody(BaseModel):
@@ -86,7 +86,7 @@ class CommandBody(BaseModel):
     model_config = ConfigDict(extra="forbid")
 
     release: Name | None = Field(None, description="For start: the release to ship.")
-    reason: Annotated[str, AfterValidator(clean)] = Field(
+    reason: Annotated[str, BeforeValidator(clean)] = Field(
         "", max_length=TEXT_CAP, description="Why, for the log."
     )
     epoch: int | None = Field(None, description="Do it only at this epoch, else 409.")

@@ -17,7 +17,7 @@ from collections import Counter
 from collections.abc import Callable
 from dataclasses import replace
 from threading import Lock
-from typing import Any
+from typing import Any, Protocol
 
 from coalmine.gateway.answers import ABORTED, KEPT, Seen, read_answer
 from coalmine.gateway.fleet import Fleet
@@ -30,11 +30,24 @@ NESTING = "anthropic_messages"
 """Call type of the hook around LiteLLM's nested call."""
 
 
+class Sink(Protocol):
+    """Where ended attempts go; see :class:`coalmine.gateway.collector.Collector`."""
+
+    def wait(self, attempt: Attempt) -> int:
+        """Take note of one of which more will be told."""
+
+    def void(self, waited: int) -> None:
+        """Forget one that waited."""
+
+    def add(self, attempt: Attempt, waited: int | None = None) -> None:
+        """Take one, in the place of the one that waited."""
+
+
 class Accounts:
     """Opens and closes attempts.
 
     Args:
-        ended: takes an attempt that has ended.
+        sink: takes attempts that have ended.
         count: adds to a counter (metric, labels …).
         plan: returns a service's plan, None where there is none.
         fleet: returns the deployments as they are now.
@@ -45,14 +58,15 @@ class Accounts:
     def __init__(
         self,
         *,
-        ended: Callable[[Attempt], None],
+        sink: Sink,
         count: Callable[..., None],
         plan: Callable[[str], RoutingPlan | None],
         fleet: Callable[[], Fleet],
         wall: Callable[[], float],
         mono: Callable[[], float],
     ) -> None:
-        self._ended = ended
+        self._sink = sink
+        self._ended = sink.add
         self._count = count
         self._plan = plan
         self._fleet = fleet
@@ -174,7 +188,9 @@ class Accounts:
             self._leave(turn, running)
         elif turn.pending is None:
             return
-        turn.open = turn.pending = None
+        turn.open = None
+        if self._taken(turn) is not None and turn.waited is not None:
+            self._sink.void(turn.waited)
         turn.finished = self._mono()
         self._count("coalmine_cached_total", turn.service, release)
 
@@ -188,7 +204,7 @@ class Accounts:
             return
         pending = self._taken(turn)
         if pending is not None:
-            self._ended(_priced(pending, tokens, cost))
+            self._ended(_priced(pending, tokens, cost), turn.waited)
 
     def request_failed(self, turn: Turn, error: BaseException) -> None:
         """The whole request failed; what is still open failed with it."""
@@ -258,12 +274,13 @@ class Accounts:
         elif turn.told is not None:
             self._ended(_priced(attempt, *turn.told))
         else:
+            turn.waited = self._sink.wait(attempt)
             turn.pending = attempt  # tokens and cost come with the log event
 
     def _ship_pending(self, turn: Turn) -> None:
         pending = self._taken(turn)
         if pending is not None:
-            self._ended(pending)
+            self._ended(pending, turn.waited)
 
     def _taken(self, turn: Turn) -> Attempt | None:
         """Take the attempt that waits, so that nobody else ships it: the sweeper is another thread."""

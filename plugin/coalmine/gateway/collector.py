@@ -76,6 +76,8 @@ class Collector:
         self._gateway = gateway
         self._state = state
         self._attempts: list[Attempt] = []
+        self._waited = 0
+        self._untold: set[int] = set()
         self._outboxes = outboxes
         self._outbox = _open(outboxes, worker, gateway)
         self._given_up = False
@@ -101,15 +103,43 @@ class Collector:
         if self._thread.is_alive():
             self._thread.join(timeout=2)
         if self._outbox is not None:
-            self._outbox.close(empty=not self._attempts and self._doubtful is None)
+            self._outbox.close(empty=not (self._attempts or self._untold or self._doubtful))
 
-    def add(self, attempt: Attempt) -> None:
-        """Take an ended attempt."""
+    def wait(self, attempt: Attempt) -> int:
+        """Take note of an ended attempt of which more will be told; return its name.
+
+        :meth:`add` or :meth:`void` follow. If this worker dies before, it is shipped as it is.
+        """
         attempt = _fit(attempt)
-        with self._adding:  # the outbox has them in the same order as the list
+        with self._adding:
+            self._waited += 1
             if self._outbox is not None:
                 try:
-                    self._outbox.attempt(to_row(attempt))
+                    self._outbox.waits(self._waited, to_row(attempt))
+                except OSError as error:
+                    self._give_up_outbox(f"it cannot be written: {error}")
+            self._untold.add(self._waited)
+            return self._waited
+
+    def void(self, waited: int) -> None:
+        """Forget one that waited: it was no attempt after all."""
+        with self._adding:
+            self._untold.discard(waited)
+            if self._outbox is not None:
+                try:
+                    self._outbox.void(waited)
+                except OSError as error:
+                    self._give_up_outbox(f"it cannot be written: {error}")
+
+    def add(self, attempt: Attempt, waited: int | None = None) -> None:
+        """Take an ended attempt, in the place of the one that `waited`."""
+        attempt = _fit(attempt)
+        with self._adding:  # the outbox has them in the same order as the list
+            if waited is not None:
+                self._untold.discard(waited)
+            if self._outbox is not None:
+                try:
+                    self._outbox.attempt(to_row(attempt), waited)
                 except OSError as error:
                     self._give_up_outbox(f"it cannot be written: {error}")
             self._attempts.append(attempt)
@@ -194,7 +224,7 @@ class Collector:
     def _tidy(self) -> None:
         """Begin the outbox anew when all in it was shipped, also one that was given up."""
         with self._adding:
-            if self._attempts:
+            if self._attempts or self._untold:
                 return
             try:
                 if self._given_up:

@@ -65,12 +65,19 @@ def aliases_of(salt: bytes, service: str, caller: str, history: History) -> tupl
 
 
 def original_response_id(response_id: str) -> str:
-    """Return the engine's own id of a response, which LiteLLM wraps on the way to the client."""
+    """Return the engine's own id of a response, which LiteLLM wraps on the way to the client.
+
+    It names the deployment in it and then seals it for the caller; that it was unsealed for our
+    hook depends on the order of the callbacks.
+    """
+    from litellm.proxy.hooks.responses_id_security import ResponsesIDSecurity
     from litellm.responses.utils import ResponsesAPIRequestUtils
 
-    utils = ResponsesAPIRequestUtils
     try:
-        decoded = utils.decode_previous_response_id_to_original_previous_response_id(response_id)
+        unsealed = ResponsesIDSecurity()._decrypt_response_id(response_id)[0]
+        decoded = ResponsesAPIRequestUtils.decode_previous_response_id_to_original_previous_response_id(
+            unsealed
+        )
     except (ValueError, TypeError, AttributeError):
         return response_id
     return decoded or response_id

@@ -139,7 +139,7 @@ async def admin_of(request: Request, token: str) -> str | None:
             "set general_settings.master_key, or name operators in the policy",
         )
     try:
-        known = await user_api_key_auth(request=request, api_key=f"Bearer {token}")
+        known = await user_api_key_auth(request=_without_body(request), api_key=f"Bearer {token}")
     except (ProxyException, HTTPException) as error:
         code = int(getattr(error, "code", None) or getattr(error, "status_code", 0) or 0)
         if code == 403:
@@ -155,6 +155,18 @@ async def admin_of(request: Request, token: str) -> str | None:
     if known.user_role != LitellmUserRoles.PROXY_ADMIN:
         raise Forbidden("this key is no proxy admin's", "use a proxy admin's key")
     return str(known.user_id or "proxy admin")
+
+
+def _without_body(request: Request) -> Request:
+    """Return the request as LiteLLM's key check may see it.
+
+    It reads the body as a call of a model; one that is no JSON object would be a wrong key.
+    """
+
+    async def receive() -> dict[str, Any]:
+        return {"type": "http.request", "body": b"", "more_body": False}
+
+    return Request({**request.scope, "parsed_body": None}, receive)
 
 
 def mount(router: Any) -> None:

@@ -11,13 +11,14 @@ from __future__ import annotations
 
 import fcntl
 import hashlib
-import json
 import logging
 import os
 from collections.abc import Callable
 from pathlib import Path
 from tempfile import gettempdir
 from typing import Any
+
+import orjson
 
 from coalmine.state import Batch
 
@@ -50,14 +51,22 @@ class Outbox:
         self._head(0)
 
     def _write(self, *fields: Any) -> None:
-        os.write(self._file, json.dumps(fields, separators=(",", ":")).encode() + b"\n")
+        os.write(self._file, orjson.dumps(fields, option=orjson.OPT_APPEND_NEWLINE))
 
     def _head(self, number: int) -> None:
         self._write("worker", self._worker, self._gateway, number)
 
-    def attempt(self, row: list[Any]) -> None:
-        """Keep an ended attempt."""
-        self._write("attempt", row)
+    def waits(self, name: int, row: list[Any]) -> None:
+        """Keep an ended attempt of which more will be told, under a name of its own."""
+        self._write("waits", name, row)
+
+    def void(self, name: int) -> None:
+        """Forget one that waited: it was no attempt after all."""
+        self._write("void", name)
+
+    def attempt(self, row: list[Any], waited: int | None = None) -> None:
+        """Keep an ended attempt, in the place of the one that `waited`."""
+        self._write("attempt", row, waited)
 
     def batch(self, number: int, length: int) -> None:
         """Say that the oldest `length` attempts not yet in a batch are batch `number`."""
@@ -95,21 +104,28 @@ def left_behind(text: str) -> list[Batch]:
     """
     worker = gateway = ""
     number = 0
+    untold: dict[int, Any] = {}
     waiting: list[Any] = []
     last: Batch | None = None
     for line in text.splitlines():
         try:
-            kind, *fields = json.loads(line)
-        except ValueError:
+            kind, *fields = [*orjson.loads(line), None, None]
+        except (ValueError, TypeError):
             continue  # the half line of a worker that died while it wrote
         if kind == "worker":
-            worker, gateway, number = fields
+            worker, gateway, number = fields[:3]
+        elif kind == "waits":
+            untold[fields[0]] = fields[1]
+        elif kind == "void":
+            untold.pop(fields[0], None)
         elif kind == "attempt":
             waiting.append(fields[0])
+            untold.pop(fields[1], None)
         elif kind == "batch":
-            number, length = fields
+            number, length = fields[:2]
             last = Batch(worker, gateway, number, tuple(waiting[:length]))
             del waiting[:length]
+    waiting += untold.values()
     batches = [last] if last is not None else []
     if waiting and worker:
         batches.append(Batch(worker, gateway, number + 1, tuple(waiting)))

@@ -151,7 +151,11 @@ class CoalminePlugin(CustomLogger):
     ) -> None:
         """The whole answer goes to the client: a rescued one keeps the model's usual name."""
         turn = self.worker.turns.of(data)
-        if turn is not None and turn.rescue is not None and hasattr(response, "model"):
+        if turn is None or turn.rescue is None:
+            return
+        if isinstance(response, dict) and "model" in response:  # messages
+            response["model"] = turn.service
+        elif hasattr(response, "model"):
             response.model = turn.service
 
     @guarded(nothing)

@@ -80,6 +80,7 @@ class Turn:
         moved_from: the release it left in this request.
         open: the attempt that runs, None between attempts.
         ended: attempts that have ended.
+        waited: name under which the sink knows `pending`.
         pending: the ended attempt that waits for LiteLLM's log event, to learn tokens and cost.
         told: tokens and cost, where the log event came before the stream's end.
         rescue: the list that LiteLLM was given as fallbacks, and `usual` what it would have had.
@@ -111,6 +112,7 @@ class Turn:
     open: OpenAttempt | None = None
     ended: int = 0
     pending: Attempt | None = None
+    waited: int | None = None
     told: tuple[int | None, float | None] | None = None
     rescue: list[Any] | None = None
     usual: list[Any] | None = None

@@ -74,7 +74,7 @@ class Worker:
         )
         self.count = self.collector.count
         self.accounts = Accounts(
-            ended=self.collector.add, count=self.count, plan=self.plan,
+            sink=self.collector, count=self.count, plan=self.plan,
             fleet=lambda: self.fleet, wall=wall, mono=mono,
         )
         self.follower = Follower(

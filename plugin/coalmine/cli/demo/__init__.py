@@ -84,6 +84,7 @@ def _quietly(stage: Stage) -> None:
     stage.take_down()
     if tail:
         print(f"\nthe end of the proxy's log:\n{tail}", file=sys.stderr)
+    if stage.folder.exists():
         print(f"everything that was written is kept in {stage.folder}", file=sys.stderr)
 
 

@@ -54,7 +54,7 @@ class Stage:
     def take_down(self) -> None:
         """End everything; the folder is kept when something went wrong."""
         with ExitStack() as stack:
-            if not self.failed:
+            if not (self.failed and any(self.folder.iterdir())):
                 stack.callback(shutil.rmtree, self.folder, ignore_errors=True)
             stack.callback(self.engines.stop)
             stack.callback(self.proxy.stop)
