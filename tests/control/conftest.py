@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import os
 import threading
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator
 from itertools import count
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 import pytest
@@ -92,12 +94,20 @@ def policy() -> Policy:
 
 
 @pytest.fixture
-def opened(tmp_path: Path) -> Iterator[Callable[..., State]]:
+def place() -> Iterator[Path]:
+    """Where the state is: in memory where there is such a place, so that no disk is waited for."""
+    memory = Path("/dev/shm")
+    with TemporaryDirectory(dir=memory if os.access(memory, os.W_OK) else None) as directory:
+        yield Path(directory)
+
+
+@pytest.fixture
+def opened(place: Path) -> Iterator[Callable[..., State]]:
     """Open the state of the test once more; all are closed after it."""
     states: list[State] = []
 
     def one_more() -> State:
-        states.append(open_state("sqlite:///coalmine.db", base=tmp_path, deadline=5.0))
+        states.append(open_state("sqlite:///coalmine.db", base=place, deadline=5.0))
         return states[-1]
 
     yield one_more

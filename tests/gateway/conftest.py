@@ -10,6 +10,7 @@ from collections import Counter
 from collections.abc import Callable, Coroutine, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 import pytest
@@ -149,12 +150,20 @@ def policy() -> Policy:
 
 
 @pytest.fixture
-def opened(tmp_path: Path) -> Iterator[Callable[..., State]]:
+def place() -> Iterator[Path]:
+    """Where the state is: in memory where there is such a place, so that no disk is waited for."""
+    memory = Path("/dev/shm")
+    with TemporaryDirectory(dir=memory if os.access(memory, os.W_OK) else None) as directory:
+        yield Path(directory)
+
+
+@pytest.fixture
+def opened(place: Path) -> Iterator[Callable[..., State]]:
     """Open the state of the test once more; all are closed after it."""
     states: list[State] = []
 
     def one_more(name: str = "coalmine.db") -> State:
-        states.append(open_state(f"sqlite:///{name}", base=tmp_path, deadline=5.0))
+        states.append(open_state(f"sqlite:///{name}", base=place, deadline=5.0))
         return states[-1]
 
     yield one_more

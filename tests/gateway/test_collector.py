@@ -239,7 +239,7 @@ def test_stopping_ships_what_is_left(collector: Make, state: State) -> None:
 def test_whatever_a_client_calls_a_model_the_batch_is_kept(
     collector: Make, state: State, name: str
 ) -> None:
-    """Without a policy the service is the client's word; the others' attempts count all the same."""
+    """Without a policy the service is the client's word; the others count all the same."""
     here = collector()
     here.add(attempt(1, service=name, alias=name))
     here.add(attempt(2))
@@ -302,7 +302,7 @@ def test_an_outbox_that_cannot_be_written_costs_no_attempt(
     """A full /dev/shm must not raise into a client's request; it is tried again later."""
     here = collector(tmp_path / "outboxes")
 
-    def full(row: Any) -> None:
+    def full(*_: Any) -> None:
         raise OSError(28, "No space left on device")
 
     monkeypatch.setattr(here._outbox, "attempt", full)

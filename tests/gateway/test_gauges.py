@@ -30,7 +30,7 @@ def test_they_say_how_a_rollout_stands(change: Make, state: State) -> None:
 def test_what_is_in_flight_is_the_sum_of_the_workers(change: Make, state: State) -> None:
     """By service and release, also where their names hold slashes."""
     service: Service = change()
-    services = {name: service for name in ("chat", "org/chat", "org/chat/eu")}
+    services = dict.fromkeys(("chat", "org/chat", "org/chat/eu"), service)
     found = gauges(services, [
         Beat("w1", "g1", in_flight={"chat/v1": 2, "org/chat/v1": 1, "org/chat/eu/team/v2": 4}),
         Beat("w2", "g1", in_flight={"chat/v1": 3, "gone/v1": 1}),

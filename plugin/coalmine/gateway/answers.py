@@ -75,6 +75,24 @@ def _tokens(usage: Any) -> int | None:
     return None
 
 
+def plain_text(chunk: Any) -> str | None:
+    """Return the text of a chat chunk that holds one piece of text and nothing else, else None.
+
+    Nearly all chunks are of that kind; this is the short way for them.
+    """
+    whole = getattr(chunk, "__dict__", _NO_FIELDS)
+    choices = whole.get("choices")
+    if not choices or len(choices) != 1 or getattr(chunk, "__pydantic_extra__", None):
+        return None
+    # LiteLLM's choices and deltas keep all they hold as pydantic's "extra" fields.
+    about = getattr(choices[0], "__pydantic_extra__", None) or _NO_FIELDS
+    delta = getattr(about.get("delta"), "__pydantic_extra__", None) or _NO_FIELDS
+    if about.get("finish_reason") is not None or delta.get("tool_calls"):
+        return None
+    text = delta.get("content")
+    return text if text and text.__class__ is str else None
+
+
 def read_choices(answer: Any) -> Seen:
     """Read a chat or completions answer, whole or a chunk of it."""
     whole = fields(answer)

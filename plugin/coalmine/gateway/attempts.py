@@ -153,13 +153,26 @@ class Accounts:
             return
         running.streaming = True
         if seen.content:
-            now = self._mono()
-            if running.first is None:
-                running.first = now
-            else:
-                running.gaps += 1
-            running.last = now
+            self._heard(running)
         keep(turn, seen)
+
+    def text(self, turn: Turn, text: str) -> None:
+        """A chunk of a stream went by that holds one piece of text and nothing else."""
+        running = turn.open
+        if running is None:
+            return
+        running.streaming = True
+        self._heard(running)
+        if turn.history is not None and len(turn.answer) < KEPT:
+            turn.answer += text
+
+    def _heard(self, running: OpenAttempt) -> None:
+        now = self._mono()
+        if running.first is None:
+            running.first = now
+        else:
+            running.gaps += 1
+        running.last = now
 
     def streamed(self, turn: Turn, whole: Seen, error: BaseException | None = None,
                  finished: bool | None = None) -> None:
@@ -299,7 +312,7 @@ def _priced(attempt: Attempt, tokens: int | None, cost: float | None) -> Attempt
 
 def keep(turn: Turn, seen: Seen) -> None:
     """Keep of an answer what lets its conversation be recognised later."""
-    if seen.text and len(turn.answer) < KEPT:
+    if seen.text and turn.history is not None and len(turn.answer) < KEPT:
         turn.answer += seen.text
     if seen.calls:
         turn.calls += tuple(call for call in seen.calls if call not in turn.calls)

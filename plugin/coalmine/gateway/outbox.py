@@ -109,9 +109,11 @@ def left_behind(text: str) -> list[Batch]:
     last: Batch | None = None
     for line in text.splitlines():
         try:
-            kind, *fields = [*orjson.loads(line), None, None]
-        except (ValueError, TypeError):
+            written: list[Any] = orjson.loads(line)
+        except ValueError:
             continue  # the half line of a worker that died while it wrote
+        kind: str = written[0]
+        fields: list[Any] = [*written[1:], None]
         if kind == "worker":
             worker, gateway, number = fields[:3]
         elif kind == "waits":

@@ -12,10 +12,11 @@ from typing import Any
 
 from litellm.integrations.custom_logger import CustomLogger
 
-from coalmine.gateway.answers import Seen, merge, read_chunk
+from coalmine.gateway.answers import Seen, merge, plain_text, read_chunk
 from coalmine.gateway.finish_reasons import CURRENT, from_cache, provider_finished
 from coalmine.gateway.guard import guarded, guarded_call, nothing
 from coalmine.gateway.requests import Requests, deployment_id
+from coalmine.gateway.response_cache import keep_apart
 from coalmine.gateway.turns import Turn
 from coalmine.gateway.worker import Worker
 
@@ -64,6 +65,8 @@ class CoalminePlugin(CustomLogger):
         CURRENT.set(turn)
         if turn is not None:
             self.worker.accounts.opened(turn, deployment_id(kwargs), _value(call_type))
+            if turn.open is not None:
+                keep_apart(kwargs, turn.service, turn.open.release)
 
     @guarded(nothing)
     async def async_post_call_success_deployment_hook(
@@ -126,6 +129,10 @@ class CoalminePlugin(CustomLogger):
 
     @guarded_call
     def _seen(self, turn: Turn, chunk: Any, parts: list[Seen]) -> None:
+        text = plain_text(chunk)
+        if text is not None:
+            self.worker.accounts.text(turn, text)
+            return
         seen = read_chunk(chunk)
         self.worker.accounts.content(turn, seen)
         if seen.finish or seen.failed or seen.tokens is not None:

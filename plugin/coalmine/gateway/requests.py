@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Sequence
+from functools import lru_cache
 from typing import Any
 
 from coalmine.gateway import litellm_router
@@ -48,7 +49,7 @@ class Requests:
         turn.admin = _is_admin(key)
         turn.client_timeout = bool(data.get("client_side_timeout"))
         salt = worker.follower.salt()
-        turn.caller = hidden(salt, str(getattr(key, "api_key", None) or "anonymous"))
+        turn.caller = caller_hash(salt, str(getattr(key, "api_key", None) or "anonymous"))
         turn.alias = str(getattr(key, "key_alias", None) or "")
         plan = worker.plan(service) if service else None
         rules = worker.rules(service) if service else None
@@ -59,7 +60,7 @@ class Requests:
         )
         identity = identify(
             data, metadata, service=service, kind=kind, caller=turn.caller, unit=plan.unit,
-            headers=[header.lower() for header in rules.sessions.headers], salt=salt,
+            headers=plan.headers, salt=salt,
         )
         await worker.assigner.assign(turn, identity, plan, await self._up(turn, plan),
                                      rules.stale_after)
@@ -207,6 +208,12 @@ class Requests:
         if turn.moved_from:
             found["x-coalmine-moved"] = turn.moved_from
         return found
+
+
+@lru_cache(maxsize=4096)
+def caller_hash(salt: bytes, key: str) -> str:
+    """Return the hash that stands for a caller's key."""
+    return hidden(salt, key)
 
 
 def _id(deployment: Deployment) -> str:

@@ -152,12 +152,10 @@ class Turns:
             return None
         for bucket in BUCKETS:
             metadata = kwargs.get(bucket)
-            if isinstance(metadata, Mapping):
-                token = metadata.get(TOKEN)
-                if isinstance(token, str):
-                    turn = self._by_token.get(token)
-                    if turn is not None:
-                        return turn
+            if isinstance(metadata, dict):
+                turn = self._by_token.get(metadata.get(TOKEN, ""))
+                if turn is not None:
+                    return turn
         return None
 
     def sweep(self, now: float) -> list[Turn]:

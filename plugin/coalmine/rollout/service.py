@@ -217,6 +217,7 @@ def routing_plan(service: Service, policy: ServicePolicy | None) -> RoutingPlan:
         unit=rules.unit if rules else "conversation",
         began=rollout.began if rollout else 0.0,
         grace=rules.sessions.grace if rules else 0.0,
+        headers=tuple(name.lower() for name in rules.sessions.headers) if rules else (),
     )
 
 

@@ -49,6 +49,7 @@ class RoutingPlan:
         rescue: a request whose attempt on the candidate failed goes on at stable.
         unit: ``conversation``, or ``key`` when all of one caller's requests stay together.
         began: unix time at which the rollout began, 0 when there is none.
+        headers: names of headers that carry a conversation's id, lower case, the first counts.
         grace: seconds after `began` in which an explicit id that was never seen counts as old.
     """
 
@@ -68,6 +69,7 @@ class RoutingPlan:
     unit: str = "conversation"
     began: float = 0.0
     grace: float = 0.0
+    headers: tuple[str, ...] = ()
 
     def release_of(self, pin: Pin) -> str | None:
         """The release that `pin` names, None when its era has been forgotten."""
