@@ -273,7 +273,7 @@ def test_a_batch_that_no_state_can_keep_does_not_hold_up_the_others(
     assert state.totals("g1")[series("coalmine_dropped_total", "malformed")] == 1
 
 
-# the outbox ----------------------------------------------------------------------------------------
+# the outbox ---------------------------------------------------------------------------------------
 def test_what_a_killed_worker_left_is_shipped_once(
     collector: Make, doubtful: Doubtful, state: State, tmp_path: Path
 ) -> None:

@@ -36,6 +36,7 @@ SERVICES = [
     Svc("hosted-slow", prefix="hosted_vllm", params=IMPATIENT, more=ALONE),
     Svc("pair", blue=2),
     Svc("pair-hosted", prefix="hosted_vllm", blue=2, green=2, more=ALONE),
+    Svc("memo"),
     Svc("backed"),
     Svc("dead", params={"api_base": f"http://127.0.0.1:{free_port()}/v1"}),
     Svc("long", more={**ALONE, "guardrails": MEASURED}),
@@ -123,7 +124,7 @@ class Witness:
 
 def settings(engines: Engines, strategy: str, *, callback: bool = True) -> Setup:
     """A proxy with one of LiteLLM's routing strategies, retries, a cache and several hosts."""
-    services = [s for s in SERVICES if s.name in ("pair", "pair-hosted")]
+    services = [s for s in SERVICES if s.name in ("pair", "pair-hosted", "memo")]
     return world(
         f"{strategy}-{'with' if callback else 'without'}", services, engines, callback=callback,
         router={"routing_strategy": strategy, "num_retries": 1, "disable_cooldowns": True},
@@ -363,6 +364,29 @@ def test_what_the_cache_answers_is_no_attempt_with(
     counted = witness.agrees()
     eventually(lambda: hits() - before == asked - counted.total())
     assert hits() > before
+
+
+def test_the_cache_never_gives_an_answer_of_another_release(
+    by_strategy: dict[str, Gateway], engines: Engines
+) -> None:
+    """Not while both serve, and not after the rollback of the release that gave it."""
+    gateway = by_strategy["least-busy"]
+    gateway.command("memo", "start", release="v2")
+    shapes = [shape for shape in SHAPES if shape[0] != "embeddings"]
+    questions = {shape: text() for shape in shapes}
+
+    def ask() -> set[str]:
+        return {gateway.client().ask(*shape[:1], "memo", question, stream=shape[1]).spoke
+                for shape, question in questions.items()}
+
+    assert ask() == {"v2"}
+    since = engines.total()
+    assert ask() == {"v2"}
+    assert engines.asked("memo", since).total() < len(shapes), "none of them was cached"
+    with engines.faults("green", error_share=1.0):
+        assert ask() <= {"v1", "v2"}
+    gateway.command("memo", "rollback", reason="wrong answers")
+    assert ask() == {"v1"}
 
 
 def test_an_engine_that_is_not_there_is_one_error(gateway: Gateway) -> None:

@@ -30,6 +30,12 @@ from coalmine.control.access import (
 )
 from coalmine.control.commands import Commands, Conflict, Done, NotFound
 from coalmine.control.controller import published_name
+from coalmine.control.document import (
+    ErrorDocument,
+    HistoryDocument,
+    ServiceDocument,
+    ServicesDocument,
+)
 from coalmine.control.status import moment, service_document
 from coalmine.release import CoalmineError, Slot
 from coalmine.rollout.policy import Name, Policy
@@ -148,20 +154,25 @@ def build_api(around: Surroundings) -> APIRouter:
     api = _Api(around)
 
     def add(path: str, handler: Handler, method: str, summary: str,
-            body: type[BaseModel] | None = None) -> None:
+            body: type[BaseModel] | None = None, answer: type[BaseModel] | None = None) -> None:
         extra = {"requestBody": {"content": {"application/json": {
             "schema": body.model_json_schema()}}}} if body else None
-        router.add_api_route(path, handler, methods=[method], summary=summary, openapi_extra=extra)
+        answers: dict[int | str, dict[str, Any]] = {"default": {"model": ErrorDocument}}
+        if answer is not None:
+            answers[200] = {"model": answer}
+        router.add_api_route(path, handler, methods=[method], summary=summary,
+                             openapi_extra=extra, responses=answers, response_model=None)
 
     # Names of services may hold slashes, so the longer paths come first.
     one = "/api/services/{service:path}"
-    add("/api/services", api.services, "GET", "All services")
-    add(f"{one}/history", api.history, "GET", "The log of changes")
+    add("/api/services", api.services, "GET", "All services", answer=ServicesDocument)
+    add(f"{one}/history", api.history, "GET", "The log of changes", answer=HistoryDocument)
     for action in ("start", "pause", "resume", "promote", "rollback"):
         add(f"{one}/{action}", api.command(action), "POST", f"{action.capitalize()} a rollout",
-            CommandBody)
-    add(f"{one}/releases/{{release:path}}", api.register, "PUT", "Register a release", ReleaseBody)
-    add(one, api.service, "GET", "One service")
+            CommandBody, ServiceDocument)
+    add(f"{one}/releases/{{release:path}}", api.register, "PUT", "Register a release", ReleaseBody,
+        ServiceDocument)
+    add(one, api.service, "GET", "One service", answer=ServiceDocument)
     add("/metrics", api.metrics, "GET", "Metrics of this gateway, for Prometheus")
     add("/healthz", api.healthz, "GET", "Whether Coalmine itself is well")
     add("/alertmanager", api.alertmanager, "POST",

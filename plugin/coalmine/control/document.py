@@ -12,7 +12,7 @@ from pydantic import BaseModel, ConfigDict, Field
 
 
 class _Model(BaseModel):
-    model_config = ConfigDict(frozen=True)
+    model_config = ConfigDict(frozen=True, extra="forbid")
 
 
 class GuardrailDocument(_Model):
@@ -112,6 +112,12 @@ class ServiceDocument(_Model):
         None, description="After a command: what else is worth knowing; absent otherwise.")
 
 
+class ServicesDocument(_Model):
+    """All services."""
+
+    services: list[ServiceDocument]
+
+
 class EntryDocument(_Model):
     """A line of the log."""
 
@@ -124,9 +130,21 @@ class EntryDocument(_Model):
     figures: dict[str, Any] = Field(description="The figures it was decided on; {} without any.")
 
 
-class ErrorDocument(_Model):
-    """An error."""
+class HistoryDocument(_Model):
+    """The log of a service, oldest first."""
+
+    entries: list[EntryDocument]
+
+
+class ProblemDocument(_Model):
+    """What went wrong."""
 
     code: str = Field(description="What kind of error, for programs.")
     message: str = Field(description="What is wrong, for people.")
     hint: str = Field(description="What to do about it; may be empty.")
+
+
+class ErrorDocument(_Model):
+    """The body of every answer that is no success."""
+
+    error: ProblemDocument

@@ -23,6 +23,12 @@ def keep_apart(kwargs: dict[str, Any], service: str, release: str) -> None:
     wishes = kwargs.get("cache")
     wishes = wishes if isinstance(wishes, dict) else {}
     ours = f"{service}:{release}"
-    theirs = str(wishes.get("namespace") or "")
+    metadata = kwargs.get("metadata")
+    theirs = str(
+        wishes.get("namespace")
+        or (metadata.get("redis_namespace") if isinstance(metadata, dict) else None)
+        or getattr(litellm.cache, "namespace", None)
+        or ""
+    )
     if theirs != ours and not theirs.endswith(f":{ours}"):  # twice on /v1/messages
         kwargs["cache"] = {**wishes, "namespace": f"{theirs}:{ours}" if theirs else ours}

@@ -153,7 +153,8 @@ class Turns:
         for bucket in BUCKETS:
             metadata = kwargs.get(bucket)
             if isinstance(metadata, dict):
-                turn = self._by_token.get(metadata.get(TOKEN, ""))
+                token = metadata.get(TOKEN)
+                turn = self._by_token.get(token) if isinstance(token, str) else None
                 if turn is not None:
                     return turn
         return None

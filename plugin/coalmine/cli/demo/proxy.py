@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import IO
 
 import coalmine
-from coalmine.cli.client import Client, ClientError, Json
+from coalmine.cli.client import CONNECT_TIMEOUT, READ_TIMEOUT, Client, ClientError, Json
 from coalmine.cli.demo.engines import HOST, DemoError, Say, free_port
 from coalmine.sim import vllm_guard
 
@@ -64,9 +64,9 @@ class Proxy:
         self._guard: subprocess.Popen[bytes] | None = None
         self._output: IO[bytes] | None = None
 
-    def client(self) -> Client:
-        """A client of Coalmine's API on it."""
-        return Client(self.url, self.key)
+    def client(self, patience: float = READ_TIMEOUT) -> Client:
+        """A client of Coalmine's API on it, which waits `patience` seconds for an answer."""
+        return Client(self.url, self.key, timeout=(CONNECT_TIMEOUT, patience))
 
     @property
     def exit_code(self) -> int | None:

@@ -22,9 +22,10 @@ from coalmine.cli.demo.screen import Screen
 from coalmine.cli.demo.stage import Stage
 from coalmine.cli.demo.traffic import Traffic
 from coalmine.cli.demo.watcher import CLOSE, USUAL, Watcher, everywhere
+from coalmine.cli.settings import PROBING
 
 STEP_SECONDS, BACK_SECONDS, DRAIN_SECONDS = 90.0, 45.0, 40.0
-OPEN_SECONDS, COUNTS_SECONDS = 8.0, 8.0
+OPEN_SECONDS, COUNTS_SECONDS = 10.0, 8.0
 """Limits of what is waited for."""
 
 
@@ -81,19 +82,20 @@ class Story:
         self.watcher.start()
         say(f"{plan.pace.seats} conversations talk to {STABLE}, where one ends another begins")
         await asyncio.sleep(plan.warm)
-        await asyncio.to_thread(self._client.start, SERVICE, CANDIDATE, "coalmine demo")
+        patient = self._proxy.client(PROBING)  # both engines are asked for an answer first
+        await asyncio.to_thread(patient.start, SERVICE, CANDIDATE, "coalmine demo")
         say(f"a rollout begins: {plan.weight:g} % of new conversations to {CANDIDATE}")
         await self._second_step()
         say(f"the first step is over: 50 % of new conversations to {CANDIDATE}")
         await asyncio.sleep(plan.half)
 
     async def _spoil(self) -> float:
-        """Let v2 go bad with answers on their way, and wait until Coalmine has seen to it.
+        """Let v2 go bad with streams on their way, and wait until Coalmine has seen to it.
 
         Returns:
             when v2 gave its first bad answer, at the earliest.
         """
-        await self.watcher.until(lambda _: self._traffic.waiting(CANDIDATE) > 0, OPEN_SECONDS)
+        await self.watcher.until(lambda _: self._traffic.flowing(CANDIDATE) > 0, OPEN_SECONDS)
         self.watcher.closely(True)
         before = time.time()
         await asyncio.to_thread(self._engines.spoil)

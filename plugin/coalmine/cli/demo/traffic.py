@@ -32,8 +32,7 @@ class Talk:
     id: str
     messages: list[dict[str, str]] = field(default_factory=list)
     release: str | None = None
-    asked: float = 0.0
-    waiting: bool = False
+    flowing: bool = False
 
 
 @dataclass(slots=True)
@@ -117,9 +116,9 @@ class Traffic:
         """Conversations that are going on, by release."""
         return Counter(talk.release for talk in self._talks.values() if talk.release)
 
-    def waiting(self, release: str) -> int:
-        """Answers on their way to conversations of a release."""
-        return sum(t.waiting and t.release == release for t in self._talks.values())
+    def flowing(self, release: str) -> int:
+        """Streams of a release that have begun and not ended."""
+        return sum(t.flowing and t.release == release for t in self._talks.values())
 
     async def _seat(self, seat: int) -> None:
         await self._pause(random.uniform(0, self._pace.think[1]))
@@ -142,7 +141,7 @@ class Traffic:
         question = f"Turn {number}: tell me more about {random.choice(TOPICS)}."
         talk.messages.append({"role": "user", "content": question})
         answer, error = _Answer(), None
-        talk.asked, talk.waiting = time.time(), True
+        began = time.time()
         try:
             await self._ask(talk, answer)
             if not answer.finish:
@@ -154,11 +153,11 @@ class Traffic:
         except asyncio.CancelledError:
             # Only the end of the demo cancels, and only what is hopelessly late.
             error = f"no end of the answer within {ENDING_SECONDS:.0f} s"
-        talk.waiting = False
+        talk.flowing = False
         if error is None:
             talk.messages.append({"role": "assistant", "content": answer.text})
         return Turn(
-            conversation=talk.id, number=number, began=talk.asked, ended=time.time(),
+            conversation=talk.id, number=number, began=began, ended=time.time(),
             release=answer.release, said=self._release_of(answer.text), moved=answer.moved,
             error=error, opened=answer.opened,
         )
@@ -183,7 +182,7 @@ class Traffic:
             answer.finish = found.choices[0].finish_reason
             return
         async for chunk in found:
-            answer.opened = True
+            answer.opened = talk.flowing = True
             for choice in chunk.choices:
                 answer.text += choice.delta.content or ""
                 answer.finish = choice.finish_reason or answer.finish
