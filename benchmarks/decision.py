@@ -61,7 +61,7 @@ def run(gateway: Gateway, service: str, engines: Engines) -> tuple[float, float,
     for thread in threads:
         thread.join(30)
     decided = unix(entry["at"])
-    failure = entry["figures"]["deciding"]
+    failure = entry["figures"]["last_failure"]
     last = max(unix(w["applied"]) for w in applied["workers"] if w["epoch"] >= seen["epoch"])
     failed = gateway.attempts(service)
     errors = sum(n for (_, outcome), n in failed.items() if outcome == "error")

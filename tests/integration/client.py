@@ -20,8 +20,9 @@ PATHS = {
 }
 
 
-def body_of(endpoint: str, model: str, text: str, stream: bool = False, **more: Any
-            ) -> dict[str, Any]:
+def body_of(
+    endpoint: str, model: str, text: str, stream: bool = False, **more: Any
+) -> dict[str, Any]:
     """A request's body: one message of a user."""
     body: dict[str, Any] = {"model": model}
     if endpoint == "chat":
@@ -97,14 +98,22 @@ class Answer:
     def errors(self) -> list[Any]:
         """Errors in the body, streamed or not."""
         whole = self.events or ([self.json()] if self.text.startswith("{") else [])
-        return [event for event in whole if isinstance(event, dict) and (
-            event.get("error") or event.get("type") in ("error", "response.failed"))]
+        return [
+            event
+            for event in whole
+            if isinstance(event, dict)
+            and (event.get("error") or event.get("type") in ("error", "response.failed"))
+        ]
 
     @property
     def good(self) -> bool:
         """Whether a user would be content."""
-        return self.status == 200 and not self.errors and not self.broken and bool(
-            self.said or "embedding" in self.text)
+        return (
+            self.status == 200
+            and not self.errors
+            and not self.broken
+            and bool(self.said or "embedding" in self.text)
+        )
 
     def __str__(self) -> str:
         ours = {k: v for k, v in self.headers.items() if k.startswith("x-coalmine")}
@@ -149,8 +158,14 @@ class Client:
     def __init__(self, url: str, key: str | None) -> None:
         headers = {"authorization": f"Bearer {key}"} if key is not None else {}
         # Reading certificates would take longer than most tests, and there is no TLS here.
-        self.http = httpx.Client(base_url=url, headers=headers, trust_env=False, verify=False,
-                                 timeout=30, limits=httpx.Limits(max_connections=100))
+        self.http = httpx.Client(
+            base_url=url,
+            headers=headers,
+            trust_env=False,
+            verify=False,
+            timeout=30,
+            limits=httpx.Limits(max_connections=100),
+        )
 
     def close(self) -> None:
         """Close the connections."""
@@ -160,8 +175,9 @@ class Client:
         """GET."""
         return _answer(self.http.get(path, headers=headers))
 
-    def post(self, path: str, body: Any = None, headers: Mapping[str, str | bytes] | None = None
-             ) -> Answer:
+    def post(
+        self, path: str, body: Any = None, headers: Mapping[str, str | bytes] | None = None
+    ) -> Answer:
         """POST JSON (bytes go as they are)."""
         return self._send("POST", path, body, headers)
 
@@ -169,20 +185,35 @@ class Client:
         """PUT JSON."""
         return self._send("PUT", path, body, None)
 
-    def _send(self, method: str, path: str, body: Any,
-              headers: Mapping[str, str | bytes] | None) -> Answer:
+    def _send(
+        self, method: str, path: str, body: Any, headers: Mapping[str, str | bytes] | None
+    ) -> Answer:
         data = body if isinstance(body, bytes) else json.dumps(body or {}).encode()
         request = self.http.build_request(
-            method, path, content=data,
-            headers=[(b"content-type", b"application/json"), *(
-                (name.encode(), value if isinstance(value, bytes) else value.encode())
-                for name, value in (headers or {}).items())],
+            method,
+            path,
+            content=data,
+            headers=[
+                (b"content-type", b"application/json"),
+                *(
+                    (name.encode(), value if isinstance(value, bytes) else value.encode())
+                    for name, value in (headers or {}).items()
+                ),
+            ],
         )
         return _answer(self.http.send(request))
 
-    def ask(self, endpoint: str, model: str, text: str, *, stream: bool = False,
-            headers: Mapping[str, str | bytes] | None = None, session: str | None = None,
-            **more: Any) -> Answer:
+    def ask(
+        self,
+        endpoint: str,
+        model: str,
+        text: str,
+        *,
+        stream: bool = False,
+        headers: Mapping[str, str | bytes] | None = None,
+        session: str | None = None,
+        **more: Any,
+    ) -> Answer:
         """Ask a model one thing and read the answer to its end."""
         sent = dict(headers or {})
         if session is not None:
@@ -192,10 +223,11 @@ class Client:
             return self.post(PATHS[endpoint], body, sent)
         with self.streaming(endpoint, body, sent) as response:
             answer = Answer(response.status_code, response.headers, "")
-            lines = []
+            lines: list[str] = []
             try:
+                # Not extend: what came before a break counts.
                 for line in response.iter_lines():
-                    lines.append(line)
+                    lines.append(line)  # noqa: PERF402
             except httpx.TransportError as error:
                 answer.broken = str(error) or type(error).__name__
             answer.text = "\n".join(lines)
@@ -203,11 +235,17 @@ class Client:
             return answer
 
     @contextlib.contextmanager
-    def streaming(self, endpoint: str, body: Mapping[str, Any],
-                  headers: Mapping[str, str | bytes] | None = None) -> Iterator[httpx.Response]:
+    def streaming(
+        self,
+        endpoint: str,
+        body: Mapping[str, Any],
+        headers: Mapping[str, str | bytes] | None = None,
+    ) -> Iterator[httpx.Response]:
         """A stream to be read, or to be left; its connection is its own."""
-        raw = [(name.encode(), value if isinstance(value, bytes) else value.encode())
-               for name, value in (headers or {}).items()]
+        raw = [
+            (name.encode(), value if isinstance(value, bytes) else value.encode())
+            for name, value in (headers or {}).items()
+        ]
         with self.http.stream("POST", PATHS[endpoint], json=dict(body), headers=raw) as response:
             yield response
 

@@ -25,10 +25,12 @@ class Engines:
 
     def __init__(self, names: list[str]) -> None:
         common = {"ttft": 0.01, "inter_token": 0.003, "tokens": TOKENS}
-        self.blue = EngineProcess("blue", "v1", served_names=[n for n in names if "blue" in n],
-                                  **common)  # type: ignore[arg-type]
-        self.green = EngineProcess("green", "v2", served_names=[n for n in names if "green" in n],
-                                   **common)  # type: ignore[arg-type]
+        self.blue = EngineProcess(
+            "blue", "v1", served_names=[n for n in names if "blue" in n], **common
+        )  # type: ignore[arg-type]
+        self.green = EngineProcess(
+            "green", "v2", served_names=[n for n in names if "green" in n], **common
+        )  # type: ignore[arg-type]
 
     def start(self) -> Engines:
         """Start both."""
@@ -75,6 +77,7 @@ class Engines:
     def asked(self, service: str, since: tuple[int, int] = (0, 0)) -> Counter[tuple[str, str]]:
         """What was asked of a service's deployments: by (deployment, how it ended)."""
         return Counter(
-            (entry["model"], entry["outcome"]) for entry in self._requests(since)
+            (entry["model"], entry["outcome"])
+            for entry in self._requests(since)
             if str(entry["model"]).startswith((f"{service}-blue-", f"{service}-green-"))
         )

@@ -72,11 +72,24 @@ class Setup:
         return "coalmine.plugin" in self.litellm and ("COALMINE_BYPASS", "1") not in self.env
 
 
-def setup(name: str, litellm: Mapping[str, Any], policy: Mapping[str, Any] | None = None, *,
-          workers: int = 1, files: Mapping[str, str] | None = None, **env: str) -> Setup:
+def setup(
+    name: str,
+    litellm: Mapping[str, Any],
+    policy: Mapping[str, Any] | None = None,
+    *,
+    workers: int = 1,
+    files: Mapping[str, str] | None = None,
+    **env: str,
+) -> Setup:
     """Return a set-up; JSON is YAML, so files are written as it is easiest."""
-    return Setup(name, json.dumps(litellm), json.dumps(policy) if policy is not None else None,
-                 workers, tuple(sorted(env.items())), tuple(sorted((files or {}).items())))
+    return Setup(
+        name,
+        json.dumps(litellm),
+        json.dumps(policy) if policy is not None else None,
+        workers,
+        tuple(sorted(env.items())),
+        tuple(sorted((files or {}).items())),
+    )
 
 
 @dataclass
@@ -112,8 +125,13 @@ class Gateway:
             command += ["--timeout_worker_healthcheck", "30"]
         with (self.directory / "proxy.log").open("ab") as log:
             self.process = subprocess.Popen(
-                command, cwd=self.directory, env=self._environment(), stdin=subprocess.DEVNULL,
-                stdout=log, stderr=subprocess.STDOUT, start_new_session=True,
+                command,
+                cwd=self.directory,
+                env=self._environment(),
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=subprocess.STDOUT,
+                start_new_session=True,
             )
         return self
 
@@ -142,7 +160,7 @@ class Gateway:
         raise AssertionError(f"the proxy {self.setup.name} never served:\n{self.log()}")
 
     def _serves(self, api: bool) -> bool:
-        if not self.client().get("/health/liveliness").status == 200:
+        if self.client().get("/health/liveliness").status != 200:
             return False
         if not api or not self.setup.with_plugin or self.setup.policy is None:
             return True
@@ -167,10 +185,8 @@ class Gateway:
         if self.process is None:
             return
         self.signal()
-        try:
+        with contextlib.suppress(subprocess.TimeoutExpired):
             self.process.wait(3)
-        except subprocess.TimeoutExpired:
-            pass
         self.signal(signal.SIGKILL)
         self.process.wait(10)
         self.process = None
@@ -248,8 +264,9 @@ class Gateway:
 
     def attempts(self, service: str) -> Counter[tuple[str, str]]:
         """Attempts of a service by (deployment, outcome)."""
-        return tally(self.metrics(), "coalmine_attempts_total", ("deployment", "outcome"),
-                     service=service)
+        return tally(
+            self.metrics(), "coalmine_attempts_total", ("deployment", "outcome"), service=service
+        )
 
     def in_flight(self) -> dict[str, float]:
         """What the gauge says is running, without zeros."""
@@ -281,8 +298,9 @@ def tally(metrics: Metrics, name: str, by: tuple[str, ...], **where: str) -> Cou
         has = dict(labels)
         if all(has.get(label) == wanted for label, wanted in where.items()):
             key = tuple(has.get(label, "") for label in by)
-            found[key if len(by) > 1 else key[0] if by else ()] += int(value) if value == int(
-                value) else value  # type: ignore[assignment]
+            found[key if len(by) > 1 else key[0] if by else ()] += (
+                int(value) if value == int(value) else value
+            )  # type: ignore[assignment]
     return found
 
 

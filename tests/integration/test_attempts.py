@@ -9,24 +9,32 @@ from __future__ import annotations
 import itertools
 import threading
 from collections import Counter
-from collections.abc import Callable
 from typing import Any
 
 import pytest
 
-from .client import ENDPOINTS, PATHS, Answer, body_of
+from .client import ENDPOINTS, body_of
 from .conftest import Starter
 from .engines import TOKENS, Engines
 from .gateway import Gateway, Setup, eventually, free_port, tally
-from .worlds import ALL_NEW, QUIET, Svc, world
+from .worlds import QUIET, Svc, world
 
 ONCE = {"DEFAULT_MAX_RETRIES": "0"}
 """No retries of the OpenAI client's own, which LiteLLM leaves to it for embeddings."""
 
 IMPATIENT = {"timeout": 0.5, "stream_timeout": 0.5}
 ALONE = {"rescue": False}
-MEASURED = [{"name": "length", "metric": "tokens_per_request", "max": 1000, "dry_run": True,
-             "min_conversations": 1, "for": "5m"}, *QUIET]
+MEASURED = [
+    {
+        "name": "length",
+        "metric": "tokens_per_request",
+        "max": 1000,
+        "dry_run": True,
+        "min_conversations": 1,
+        "for": "5m",
+    },
+    *QUIET,
+]
 
 SERVICES = [
     # The first of each pair is asked at stable, the second at the candidate.
@@ -42,12 +50,21 @@ SERVICES = [
     Svc("long", more={**ALONE, "guardrails": MEASURED}),
 ]
 OTHERS = ["backup-blue-1"]
-SHAPES = [(endpoint, stream) for endpoint in ENDPOINTS for stream in (False, True)
-          if not (stream and endpoint == "embeddings")]
+SHAPES = [
+    (endpoint, stream)
+    for endpoint in ENDPOINTS
+    for stream in (False, True)
+    if not (stream and endpoint == "embeddings")
+]
 STRATEGIES = ("simple-shuffle", "least-busy", "latency-based-routing", "usage-based-routing-v2")
 OUTCOMES = {
-    "ok": "ok", "disconnect": "disconnect", "bad_request": "client_error", "invalid": "client_error",
-    "hang": "timeout", "abort": "incomplete", "no_finish": "incomplete",
+    "ok": "ok",
+    "disconnect": "disconnect",
+    "bad_request": "client_error",
+    "invalid": "client_error",
+    "hang": "timeout",
+    "abort": "incomplete",
+    "no_finish": "incomplete",
 }
 """How Coalmine must call what the engine says; every other name is an error."""
 
@@ -126,9 +143,13 @@ def settings(engines: Engines, strategy: str, *, callback: bool = True) -> Setup
     """A proxy with one of LiteLLM's routing strategies, retries, a cache and several hosts."""
     services = [s for s in SERVICES if s.name in ("pair", "pair-hosted", "memo")]
     return world(
-        f"{strategy}-{'with' if callback else 'without'}", services, engines, callback=callback,
+        f"{strategy}-{'with' if callback else 'without'}",
+        services,
+        engines,
+        callback=callback,
         router={"routing_strategy": strategy, "num_retries": 1, "disable_cooldowns": True},
-        litellm={"cache": True, "cache_params": {"type": "local"}}, **ONCE,
+        litellm={"cache": True, "cache_params": {"type": "local"}},
+        **ONCE,
     )
 
 
@@ -136,21 +157,33 @@ def main(engines: Engines) -> Setup:
     """The proxy of most tests."""
     backup = {
         "model_name": "backup",
-        "litellm_params": {"model": "openai/backup-blue-1", "api_base": f"{engines.blue.url}/v1",
-                           "api_key": "none"},
+        "litellm_params": {
+            "model": "openai/backup-blue-1",
+            "api_base": f"{engines.blue.url}/v1",
+            "api_key": "none",
+        },
         "model_info": {"id": "backup-blue-1"},
     }
     return world(
-        "attempts", SERVICES, engines, extra=[backup],
-        router={"fallbacks": [{"backed": ["backup"]}], "disable_cooldowns": True}, **ONCE,
+        "attempts",
+        SERVICES,
+        engines,
+        extra=[backup],
+        router={"fallbacks": [{"backed": ["backup"]}], "disable_cooldowns": True},
+        **ONCE,
     )
 
 
 def bare(engines: Engines, kind: str) -> Setup:
     """A proxy whose Coalmine has no policy, or is told to stay away."""
     env = {"COALMINE_BYPASS": "1"} if kind == "bypass" else {}
-    return world(kind, [s for s in SERVICES if s.name in ("plain", "hosted")], engines,
-                 observe=kind == "observe", **env)
+    return world(
+        kind,
+        [s for s in SERVICES if s.name in ("plain", "hosted")],
+        engines,
+        observe=kind == "observe",
+        **env,
+    )
 
 
 @pytest.fixture(scope="module")
@@ -169,8 +202,11 @@ def by_strategy(engines: Engines, start: Starter, gateway: Gateway) -> dict[str,
     found = start(*(settings(engines, strategy) for strategy in STRATEGIES[1:]))
     for one in found:
         one.command("pair-hosted", "start", release="v2")
-    start.begin(*(settings(engines, strategy, callback=False) for strategy in STRATEGIES),
-                bare(engines, "observe"), bare(engines, "bypass"))
+    start.begin(
+        *(settings(engines, strategy, callback=False) for strategy in STRATEGIES),
+        bare(engines, "observe"),
+        bare(engines, "bypass"),
+    )
     return dict(zip(STRATEGIES, [gateway, *found], strict=True))
 
 
@@ -213,8 +249,13 @@ def test_an_attempt_is_counted_once_when_the_engine(
     counted = witness.agrees(**but)
     assert counted.total() == 1
     assert {deployment for deployment, _ in counted} == {f"{service}-{slot}-1"}
-    labels = tally(gateway.metrics(), "coalmine_attempts_total", ("release", "arm"),
-                   service=service, deployment=f"{service}-{slot}-1")
+    labels = tally(
+        gateway.metrics(),
+        "coalmine_attempts_total",
+        ("release", "arm"),
+        service=service,
+        deployment=f"{service}-{slot}-1",
+    )
     assert set(labels) == {("v1", "stable") if slot == "blue" else ("v2", "candidate")}
     if fault == "answers":
         assert answer.good
@@ -240,14 +281,21 @@ def test_litellm_hides_a_missing_finish_reason_so_it_counts_as_ok_in(
 
 def parity(shapes: list[tuple[str, bool]], first: str, second: str) -> list[Any]:
     """Each shape with one of two services, in turn."""
-    return [pytest.param(shape, (first, second)[n % 2], id=f"{name_of(shape)} of {(first, second)[n % 2]}")
-            for n, shape in enumerate(shapes)]
+    return [
+        pytest.param(
+            shape, (first, second)[n % 2], id=f"{name_of(shape)} of {(first, second)[n % 2]}"
+        )
+        for n, shape in enumerate(shapes)
+    ]
 
 
-@pytest.mark.parametrize(("shape", "service"), [
-    *parity(SHAPES, "plain-slow", "hosted-slow"),
-    *parity([("chat", False), ("chat", True)], "hosted-slow", "plain-slow"),
-])
+@pytest.mark.parametrize(
+    ("shape", "service"),
+    [
+        *parity(SHAPES, "plain-slow", "hosted-slow"),
+        *parity([("chat", False), ("chat", True)], "hosted-slow", "plain-slow"),
+    ],
+)
 def test_an_engine_that_hangs_is_a_timeout_of_the_release(
     gateway: Gateway, engines: Engines, shape: tuple[str, bool], service: str
 ) -> None:
@@ -270,8 +318,9 @@ def test_a_timeout_that_the_client_asked_for_is_the_clients(
     slot = "green" if service == "hosted" and endpoint != "embeddings" else "blue"
     witness = Witness(gateway, engines, service)
     with engines.faults(slot, hang_share=1.0):
-        answer = gateway.client().ask(endpoint, service, text(), stream=stream,
-                                      headers={"x-litellm-timeout": "0.4"})
+        answer = gateway.client().ask(
+            endpoint, service, text(), stream=stream, headers={"x-litellm-timeout": "0.4"}
+        )
     assert not answer.good
     assert witness.agrees(hang="client_error", disconnect="client_error").total() == 1
 
@@ -288,7 +337,11 @@ def test_a_client_that_leaves_in_the_middle_of_a_stream_is_a_disconnect(
         body = body_of(endpoint, service, text(), stream=True)
         with gateway.client().streaming(endpoint, body) as response:
             assert response.status_code == 200
-            next(line for line in response.iter_lines() if f"[{'v1' if slot == 'blue' else 'v2'}]" in line)
+            next(
+                line
+                for line in response.iter_lines()
+                if f"[{'v1' if slot == 'blue' else 'v2'}]" in line
+            )
         assert witness.agrees() == {(f"{service}-{slot}-1", "disconnect"): 1}
 
 
@@ -339,8 +392,13 @@ def test_a_configured_fallback_to_another_group_is_an_attempt_of_its_own(
     assert engines.asked_of("backup-blue-1", since) == fallbacks
     wanted = Counter({("backed-blue-1", "error"): 1, ("backup-blue-1", "error"): fallbacks})
     eventually(lambda: gateway.attempts("backed") - counted == +wanted)
-    labels = tally(gateway.metrics(), "coalmine_attempts_total", ("release", "arm"),
-                   service="backed", deployment="backup-blue-1")
+    labels = tally(
+        gateway.metrics(),
+        "coalmine_attempts_total",
+        ("release", "arm"),
+        service="backed",
+        deployment="backup-blue-1",
+    )
     assert set(labels) == {("", "")}
 
 
@@ -376,8 +434,10 @@ def test_the_cache_never_gives_an_answer_of_another_release(
     questions = {shape: text() for shape in shapes}
 
     def ask() -> set[str]:
-        return {gateway.client().ask(*shape[:1], "memo", question, stream=shape[1]).spoke
-                for shape, question in questions.items()}
+        return {
+            gateway.client().ask(*shape[:1], "memo", question, stream=shape[1]).spoke
+            for shape, question in questions.items()
+        }
 
     assert ask() == {"v2"}
     since = engines.total()
@@ -414,8 +474,14 @@ def test_the_openai_clients_own_retries_of_embeddings_are_one_attempt_to_litellm
 def test_many_requests_at_once_are_all_counted(gateway: Gateway, engines: Engines) -> None:
     """In all shapes, with all faults, and while they run they are in flight."""
     witness = Witness(gateway, engines, "pair-hosted")
-    faults = {"error_share": 0.1, "sse_error_share": 0.1, "cut_share": 0.1, "abort_share": 0.1,
-              "bad_request_share": 0.1, "inter_token_factor": 50.0}
+    faults = {
+        "error_share": 0.1,
+        "sse_error_share": 0.1,
+        "cut_share": 0.1,
+        "abort_share": 0.1,
+        "bad_request_share": 0.1,
+        "inter_token_factor": 50.0,
+    }
     seen: list[dict[str, float]] = []
 
     def ask(endpoint: str, stream: bool) -> None:
@@ -479,8 +545,10 @@ def test_times_are_those_that_the_client_sees(gateway: Gateway, engines: Engines
 
     def sums() -> list[float]:
         metrics = gateway.metrics()
-        return [tally(metrics, f"coalmine_{name}_seconds_sum", (), service="plain", arm="stable")[()]
-                for name in ("ttft", "inter_token", "request")]
+        return [
+            tally(metrics, f"coalmine_{name}_seconds_sum", (), service="plain", arm="stable")[()]
+            for name in ("ttft", "inter_token", "request")
+        ]
 
     gateway.client().ask("chat", "plain", text(), stream=True)
     witness = Witness(gateway, engines, "plain")

@@ -4,25 +4,35 @@ from __future__ import annotations
 
 import itertools
 import threading
-from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
 import anthropic
+import httpx
 import openai
 import pytest
 
-from .client import PATHS, Answer, Client, body_of
+from .client import Answer
 from .conftest import Starter
 from .engines import Engines
 from .gateway import MASTER_KEY, Gateway, eventually, tally
 from .worlds import Svc, world
 
-STEPS = {"steps": [{"weight": 10, "for": "10h"}, {"weight": 50, "for": "10h"},
-                   {"weight": 100, "for": "10h"}], "bake": "10h", "holdback": 0}
-HALF = {"steps": [{"weight": 50, "for": "10h"}, {"weight": 100, "for": "10h"}], "bake": "10h",
-        "holdback": 0}
+STEPS = {
+    "steps": [
+        {"weight": 10, "for": "10h"},
+        {"weight": 50, "for": "10h"},
+        {"weight": 100, "for": "10h"},
+    ],
+    "bake": "10h",
+    "holdback": 0,
+}
+HALF = {
+    "steps": [{"weight": 50, "for": "10h"}, {"weight": 100, "for": "10h"}],
+    "bake": "10h",
+    "holdback": 0,
+}
 SERVICES = [
     Svc("life", rollout=STEPS),
     Svc("back", prefix="hosted_vllm", rollout=HALF),
@@ -48,12 +58,15 @@ def gateway(engines: Engines, start: Starter) -> Gateway:
     """Two workers, so that what one knows the other must find; LiteLLM's cooldowns are on."""
     elsewhere = {
         "model_name": "elsewhere",
-        "litellm_params": {"model": "openai/elsewhere-blue-1", "api_key": "none",
-                           "api_base": f"{engines.blue.url}/v1"},
+        "litellm_params": {
+            "model": "openai/elsewhere-blue-1",
+            "api_key": "none",
+            "api_base": f"{engines.blue.url}/v1",
+        },
         "model_info": {"id": "elsewhere-blue-1"},
     }
     (found,) = start(world("routing", SERVICES, engines, workers=2, keys=KEYS, extra=[elsewhere]))
-    for service in ("quiet", "insider", "rescue", "rescue-hosted", "bare"):
+    for service in ("half", "quiet", "insider", "rescue", "rescue-hosted", "bare"):
         found.command(service, "start", release="v2")
     return found
 
@@ -98,7 +111,9 @@ class Conversation:
         return getattr(self, f"_{self.kind}")(f"{self.name} says {next(FRESH)}")
 
     def _raw(self, endpoint: str, text: str, headers: Mapping[str, str], **more: Any) -> Answer:
-        answer = self.gateway.client(self.key).ask(endpoint, self.service, text, headers=headers, **more)
+        answer = self.gateway.client(self.key).ask(
+            endpoint, self.service, text, headers=headers, **more
+        )
         assert answer.good, answer
         return answer
 
@@ -122,24 +137,38 @@ class Conversation:
 
     def _openai(self, text: str) -> Told:
         self.messages.append({"role": "user", "content": text})
-        with openai.OpenAI(base_url=f"{self.gateway.url}/v1", api_key=self.key, max_retries=0) as client:
+        with openai.OpenAI(
+            base_url=f"{self.gateway.url}/v1", api_key=self.key, max_retries=0
+        ) as client:
             raw = client.chat.completions.with_raw_response.create(
-                model=self.service, messages=self.messages)
+                model=self.service, messages=self.messages
+            )
             said = raw.parse().choices[0].message.content
         self.messages.append({"role": "assistant", "content": said})
-        return Told(raw.headers["x-coalmine-release"], raw.headers.get("x-coalmine-moved"),
-                    said[1:].partition("]")[0])
+        return Told(
+            raw.headers["x-coalmine-release"],
+            raw.headers.get("x-coalmine-moved"),
+            said[1:].partition("]")[0],
+        )
 
     def _anthropic(self, text: str) -> Told:
         self.messages.append({"role": "user", "content": text})
-        with anthropic.Anthropic(base_url=self.gateway.url, api_key=self.key, max_retries=0) as client, \
-                client.messages.stream(model=self.service, messages=self.messages,
-                                       max_tokens=50) as stream:
+        with (
+            anthropic.Anthropic(
+                base_url=self.gateway.url, api_key=self.key, max_retries=0
+            ) as client,
+            client.messages.stream(
+                model=self.service, messages=self.messages, max_tokens=50
+            ) as stream,
+        ):
             said = stream.get_final_text()
             headers = stream.response.headers
         self.messages.append({"role": "assistant", "content": said})
-        return Told(headers["x-coalmine-release"], headers.get("x-coalmine-moved"),
-                    said[1:].partition("]")[0])
+        return Told(
+            headers["x-coalmine-release"],
+            headers.get("x-coalmine-moved"),
+            said[1:].partition("]")[0],
+        )
 
 
 KINDS = ("header", "webui", "session", "previous", "openai", "anthropic")
@@ -251,8 +280,9 @@ def test_after_a_rollback_each_conversation_of_the_candidate_moves_once_and_is_t
     gateway.until("back", "rolled_back")
 
     def moves() -> int:
-        return tally(gateway.metrics(), "coalmine_moves_total", (), service="back",
-                     reason="rollback")[()]
+        return tally(
+            gateway.metrics(), "coalmine_moves_total", (), service="back", reason="rollback"
+        )[()]
 
     eventually(lambda: moves() == sum_of_candidates)
 
@@ -273,12 +303,14 @@ def test_an_id_first_seen_within_the_grace_after_a_start_counts_as_old(gateway: 
     ids = [Conversation(gateway, "late", "header").begin() for _ in range(12)]
     assert {one.began for one in ids} == {"v1"}
     # What begins without an id is known to be new.
-    assert {Conversation(gateway, "late", "openai").begin().began for _ in range(16)} == {"v1", "v2"}
+    assert {Conversation(gateway, "late", "openai").begin().began for _ in range(16)} == {
+        "v1",
+        "v2",
+    }
 
 
 def test_new_conversations_are_split_by_the_weight_and_each_stays(gateway: Gateway) -> None:
-    """Hundreds of ids at 50 %: within five standard deviations, and the same again at the second turn."""
-    gateway.command("half", "start", release="v2")
+    """Hundreds of ids at 50 %: within five standard deviations, and the same at the second turn."""
     crowd_of = [Conversation(gateway, "half", "header", key=f"sk-user{n % 12}") for n in range(300)]
     together(lambda one: one.begin(), crowd_of, threads=6)
     candidates = sum(one.began == "v2" for one in crowd_of)
@@ -288,8 +320,6 @@ def test_new_conversations_are_split_by_the_weight_and_each_stays(gateway: Gatew
 
 def test_the_same_id_of_two_callers_is_two_conversations(gateway: Gateway) -> None:
     """Ids are scoped by key: 40 pairs are not all alike, and each of them stays."""
-    if gateway.service("half")["phase"] == "idle":
-        gateway.command("half", "start", release="v2")
     names = [fresh("shared") for _ in range(40)]
     alices = [Conversation(gateway, "half", "header", "sk-alice", name) for name in names]
     bobs = [Conversation(gateway, "half", "header", "sk-bob", name) for name in names]
@@ -298,26 +328,29 @@ def test_the_same_id_of_two_callers_is_two_conversations(gateway: Gateway) -> No
     stays(alices + bobs)
 
 
-@pytest.mark.parametrize("value", [
-    pytest.param("x" * 60_000, id="60 KB long"),
-    pytest.param(b"\xff\xfe\x80\xc3\x28", id="not UTF-8"),
-    pytest.param("ключ 🐤".encode(), id="UTF-8"),
-    pytest.param("' OR 1=1; --\x1f\x1d", id="control characters"),
-    pytest.param("   ", id="blank"),
-])
-def test_an_odd_id_is_an_id_or_the_servers_own_refusal(gateway: Gateway, value: str | bytes) -> None:
+@pytest.mark.parametrize(
+    "value",
+    [
+        pytest.param("x" * 60_000, id="60 KB long"),
+        pytest.param(b"\xff\xfe\x80\xc3\x28", id="not UTF-8"),
+        pytest.param("ключ 🐤".encode(), id="UTF-8"),
+        pytest.param("' OR 1=1; --\x1f\x1d", id="control characters"),
+        pytest.param("   ", id="blank"),
+    ],
+)
+def test_an_odd_id_is_an_id_or_the_servers_own_refusal(
+    gateway: Gateway, value: str | bytes
+) -> None:
     """Never an error of ours, and the same id is the same conversation."""
-    if gateway.service("half")["phase"] == "idle":
-        gateway.command("half", "start", release="v2")
     raw = value.encode() if isinstance(value, str) else value
     seen = set()
-    for n in range(6):
+    for _ in range(6):
         try:
-            answer = gateway.client("sk-bob").ask("chat", "half", fresh(), headers={
-                "x-coalmine-session": raw})
-        except Exception as error:  # noqa: BLE001  the server may hang up
-            assert "disconnected" in str(error) or "Illegal" in str(error), error
-            return
+            answer = gateway.client("sk-bob").ask(
+                "chat", "half", fresh(), headers={"x-coalmine-session": raw}
+            )
+        except httpx.ProtocolError:
+            return  # neither the client's library nor the server has it
         if answer.status != 200:
             assert answer.status in (400, 431), answer
             return
@@ -332,10 +365,15 @@ CHOICES: dict[str, dict[str, Any]] = {
     "a deployment's id": {"model": "mapped-green-1"},
     "a deployment's name": {"model": "openai/mapped-green-1"},
     "the other slot's group": {"model": "mapped.green"},
-    "a list of excluded deployments": {"model": "mapped", "_excluded_deployment_ids": ["mapped-blue-1"]},
+    "a list of excluded deployments": {
+        "model": "mapped",
+        "_excluded_deployment_ids": ["mapped-blue-1"],
+    },
     "a forged token": {"model": "mapped", "metadata": {"coalmine": "0" * 24}},
     "a forged token in LiteLLM's own metadata": {
-        "model": "mapped", "litellm_metadata": {"coalmine": "0" * 24}},
+        "model": "mapped",
+        "litellm_metadata": {"coalmine": "0" * 24},
+    },
     "specific_deployment": {"model": "mapped", "specific_deployment": True},
     "fallbacks to the other slot": {"model": "mapped", "fallbacks": ["mapped.green"]},
 }
@@ -368,17 +406,48 @@ def test_an_admin_may_address_the_other_slot(
     assert engines.asked("mapped", since) == {("mapped-green-1", "ok"): 1}
 
 
+@pytest.mark.parametrize(
+    ("verb", "path"),
+    [
+        ("GET", "api/services"),
+        ("GET", "api/services/mapped"),
+        ("GET", "api/services/mapped/history"),
+        ("GET", "metrics"),
+        ("PUT", "api/services/mapped/releases/v9"),
+        *(
+            ("POST", f"api/services/mapped/{verb}")
+            for verb in ("start", "pause", "resume", "promote", "rollback")
+        ),
+    ],
+)
+def test_a_key_that_is_no_admins_may_ask_models_but_not_the_api(
+    gateway: Gateway, verb: str, path: str
+) -> None:
+    """403, not 401: the key is right, its owner may not; an unknown one is 401."""
+    epoch = gateway.service("mapped")["epoch"]
+    for key, status in (("sk-alice", 403), ("sk-mallory", 401)):
+        client = gateway.client(key)
+        ask = {"GET": client.get, "POST": client.post, "PUT": client.put}[verb]
+        answer = ask(f"/coalmine/{path}")
+        assert answer.status == status, answer
+        assert set(answer.json()["error"]) == {"code", "message", "hint"}
+    assert gateway.service("mapped")["epoch"] == epoch
+
+
 # headers ---------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("stream", [False, True], ids=["whole", "streamed"])
-@pytest.mark.parametrize(("service", "key", "told"), [
-    ("rescue", "sk-alice", True),
-    ("quiet", "sk-alice", False),
-    ("quiet", MASTER_KEY, False),
-    ("insider", "sk-alice", False),
-    ("insider", MASTER_KEY, True),
-])
+@pytest.mark.parametrize(
+    ("service", "key", "told"),
+    [
+        ("rescue", "sk-alice", True),
+        ("quiet", "sk-alice", False),
+        ("quiet", MASTER_KEY, False),
+        ("insider", "sk-alice", False),
+        ("insider", MASTER_KEY, True),
+    ],
+)
 def test_headers_are_for_whom_the_policy_says(
     gateway: Gateway, service: str, key: str, told: bool, stream: bool
 ) -> None:
@@ -387,7 +456,11 @@ def test_headers_are_for_whom_the_policy_says(
     assert answer.good
     ours = {name: value for name, value in answer.headers.items() if name.startswith("x-coalmine")}
     epoch = str(gateway.service(service)["epoch"])
-    expected = {"x-coalmine-release": "v2", "x-coalmine-arm": "candidate", "x-coalmine-epoch": epoch}
+    expected = {
+        "x-coalmine-release": "v2",
+        "x-coalmine-arm": "candidate",
+        "x-coalmine-epoch": epoch,
+    }
     assert ours == (expected if told else {})
 
 
@@ -430,7 +503,9 @@ def test_stable_answers_when_the_candidate(
         assert (answer.release, answer.arm, answer.moved) == ("v1", "stable", "v2")
     asked = engines.asked(service, since)
     assert {(name, outcome == "ok") for name, outcome in asked} == {
-        (f"{service}-green-1", False), (f"{service}-blue-1", True)}
+        (f"{service}-green-1", False),
+        (f"{service}-blue-1", True),
+    }
     assert asked.total() == 2
     wanted = {(f"{service}-green-1", "error"): 1, (f"{service}-blue-1", "ok"): 1}
     eventually(lambda: gateway.attempts(service) - counted == wanted)
@@ -446,18 +521,23 @@ def test_stable_answers_when_the_candidate(
 
 
 @pytest.mark.parametrize("stream", [False, True], ids=["whole", "streamed"])
-@pytest.mark.parametrize("fields", [
-    pytest.param({"disable_fallbacks": True}, id="disable_fallbacks"),
-    pytest.param({"num_retries": 0}, id="num_retries 0"),
-    pytest.param({"fallbacks": ["elsewhere"]}, id="fallbacks of its own"),
-])
+@pytest.mark.parametrize(
+    "fields",
+    [
+        pytest.param({"disable_fallbacks": True}, id="disable_fallbacks"),
+        pytest.param({"num_retries": 0}, id="num_retries 0"),
+        pytest.param({"fallbacks": ["elsewhere"]}, id="fallbacks of its own"),
+    ],
+)
 def test_rescue_does_not_depend_on_the_clients(
     gateway: Gateway, engines: Engines, fields: dict[str, Any], stream: bool
 ) -> None:
     """Whatever it says of retries and fallbacks, stable answers."""
     for failure in FAILURES.values():
         with engines.faults("green", **failure):
-            answer = gateway.client("sk-alice").ask("chat", "rescue", fresh(), stream=stream, **fields)
+            answer = gateway.client("sk-alice").ask(
+                "chat", "rescue", fresh(), stream=stream, **fields
+            )
         assert answer.good, answer
         assert answer.spoke == "v1"
 
@@ -471,7 +551,9 @@ def test_a_bad_request_of_the_client_is_not_tried_again_at_stable(
     since = engines.total()
     session = fresh()
     with engines.faults("green", bad_request_share=1.0):
-        answer = gateway.client("sk-alice").ask(endpoint, "rescue", fresh(), stream=stream, session=session)
+        answer = gateway.client("sk-alice").ask(
+            endpoint, "rescue", fresh(), stream=stream, session=session
+        )
     assert answer.status == 400, answer
     assert engines.asked("rescue", since) == {("rescue-green-1", "bad_request"): 1}
     again = gateway.client("sk-alice").ask(endpoint, "rescue", fresh(), session=session)
@@ -514,7 +596,10 @@ def test_litellms_cooldown_does_not_starve_a_failing_candidate_of_evidence(
     with engines.faults("green", error_share=1.0):
         for _ in range(20):
             assert gateway.client("sk-alice").ask("chat", "rescue", fresh()).spoke == "v1"
-    assert engines.asked("rescue", since) == {("rescue-green-1", "error"): 20, ("rescue-blue-1", "ok"): 20}
+    assert engines.asked("rescue", since) == {
+        ("rescue-green-1", "error"): 20,
+        ("rescue-blue-1", "ok"): 20,
+    }
     assert gateway.client("sk-alice").ask("chat", "rescue", fresh()).spoke == "v2"
 
 
@@ -522,8 +607,6 @@ def test_users_of_stable_are_never_pushed_onto_the_candidate(
     gateway: Gateway, engines: Engines
 ) -> None:
     """When stable fails they get its errors, as without us, until it is well again."""
-    if gateway.service("half")["phase"] == "idle":
-        gateway.command("half", "start", release="v2")
     everyone = [Conversation(gateway, "half", "header").begin() for _ in range(16)]
     mine = [one for one in everyone if one.began == "v1"]
     assert mine

@@ -23,7 +23,8 @@ async def check(request, api_key):
     '''What a database would know: keys of clients that are no admins.'''
     known = KEYS
     if api_key == MASTER:
-        return UserAPIKeyAuth(api_key=api_key, user_id="admin", user_role=LitellmUserRoles.PROXY_ADMIN)
+        return UserAPIKeyAuth(api_key=api_key, user_id="admin",
+                              user_role=LitellmUserRoles.PROXY_ADMIN)
     if api_key in known:
         return UserAPIKeyAuth(api_key=api_key, key_alias=known[api_key], user_id=known[api_key],
                               user_role=LitellmUserRoles.INTERNAL_USER)
@@ -59,9 +60,11 @@ class Svc:
 
     def ids(self) -> list[str]:
         """Ids of its deployments."""
-        return [f"{self.name}-{slot}-{n}" for slot, count in (("blue", self.blue),
-                                                              ("green", self.green))
-                for n in range(1, count + 1)]
+        return [
+            f"{self.name}-{slot}-{n}"
+            for slot, count in (("blue", self.blue), ("green", self.green))
+            for n in range(1, count + 1)
+        ]
 
     def deployments(self, engines: Engines) -> list[dict[str, Any]]:
         """Its part of LiteLLM's model list."""
@@ -72,12 +75,18 @@ class Svc:
             info = {"id": name, "service": self.name, "slot": slot}
             if self.mode:
                 info["mode"] = self.mode
-            found.append({
-                "model_name": self.name if slot == "blue" else f"{self.name}.green",
-                "litellm_params": {"model": f"{self.prefix}/{name}", "api_base": f"{url}/v1",
-                                   "api_key": "none", **self.params},
-                "model_info": info,
-            })
+            found.append(
+                {
+                    "model_name": self.name if slot == "blue" else f"{self.name}.green",
+                    "litellm_params": {
+                        "model": f"{self.prefix}/{name}",
+                        "api_base": f"{url}/v1",
+                        "api_key": "none",
+                        **self.params,
+                    },
+                    "model_info": info,
+                }
+            )
         return found
 
     def policy(self) -> dict[str, Any]:
@@ -125,15 +134,25 @@ def world(
     services = list(services)
     config = {
         "model_list": [*(d for s in services for d in s.deployments(engines)), *extra],
-        "litellm_settings": {**({"callbacks": ["coalmine.plugin"]} if callback else {}),
-                             **(litellm or {})},
+        "litellm_settings": {
+            **({"callbacks": ["coalmine.plugin"]} if callback else {}),
+            **(litellm or {}),
+        },
         "router_settings": {"num_retries": 0, **(router or {})},
         "general_settings": {"master_key": MASTER_KEY},
     }
     files = {}
     if keys:
         config["general_settings"]["custom_auth"] = "keys.check"
-        files["keys.py"] = KEYS.replace("KEYS", repr(dict(keys))).replace("MASTER", repr(MASTER_KEY))
+        files["keys.py"] = KEYS.replace("KEYS", repr(dict(keys))).replace(
+            "MASTER", repr(MASTER_KEY)
+        )
     policy = {"services": {s.name: s.policy() for s in services}, **(top or {})}
-    return setup(name, config, None if observe or not callback else policy,
-                 workers=workers, files=files, **env)
+    return setup(
+        name,
+        config,
+        None if observe or not callback else policy,
+        workers=workers,
+        files=files,
+        **env,
+    )

@@ -245,7 +245,11 @@ class Controller:
         after = apply(service, event)
         if after is service:
             return service
-        figures = {"verdict": verdict_document(verdict)} if verdict is not None else {}
+        figures: dict[str, Any] = {}
+        if verdict is not None:
+            known = self._figures[service.name]
+            figures = {"verdict": verdict_document(verdict),
+                       "first_failure": known.first_failure, "last_failure": known.last_failure}
         if not state.swap(service, after, entry_of(service, after, event, figures)):
             return service  # another came first; the next round sees what it did
         log.info("%s: %s → %s: %s", service.name, service.phase.value, after.phase.value,

@@ -91,6 +91,8 @@ class Figures:
         self.rollout: str | None = None
         self.step_began: float | None = None
         self.last_candidate: float | None = None
+        self.first_failure: float | None = None
+        self.last_failure: float | None = None
         self._step: set[str] = set()
         self._step_before = 0
         self._arms = {Arm.STABLE: Window(STATUS_SPAN), Arm.CANDIDATE: Window(STATUS_SPAN)}
@@ -119,7 +121,7 @@ class Figures:
             self.rollout = rollout.id if rollout else None
             self._began = rollout.began if rollout else 0.0
             self._names[Arm.CANDIDATE] = service.candidate
-            self.last_candidate = None
+            self.last_candidate = self.first_failure = self.last_failure = None
             if remembered is not None and remembered.get("rollout") == self.rollout:
                 self.last_candidate = remembered.get("last_candidate")
             spans = {g.seconds for g in rollout.policy.guardrails} if rollout else set()
@@ -163,6 +165,9 @@ class Figures:
             window.add(attempt)
         if attempt.outcome is not Outcome.DOWN:  # which is no attempt
             self.last_candidate = max(self.last_candidate or 0.0, attempt.at)
+        if attempt.failed:
+            self.first_failure = self.first_failure or attempt.at
+            self.last_failure = attempt.at
         if (attempt.judged and conversation and self.step_began is not None
                 and attempt.at >= self.step_began and len(self._step) < COUNTED):
             self._step.add(conversation)

@@ -187,7 +187,8 @@ def read_message_event(event: Any) -> Seen:
             return Seen(content=True, calls=(str(get(block, "id")),))
         return Seen()
     if kind == "message_delta":
-        return Seen(finish=get(get(event, "delta"), "stop_reason"), tokens=_tokens(get(event, "usage")))
+        return Seen(finish=get(get(event, "delta"), "stop_reason"),
+                    tokens=_tokens(get(event, "usage")))
     return Seen(failed=kind == "error")
 
 
@@ -237,7 +238,7 @@ def read_chunk(chunk: Any) -> Seen:
         return read_choices(chunk)
     kind = get(chunk, "type")
     kind = str(getattr(kind, "value", kind))
-    if kind.startswith("response.") or kind == "error" and not isinstance(chunk, dict):
+    if kind.startswith("response.") or (kind == "error" and not isinstance(chunk, dict)):
         return read_response_event(chunk)
     return read_message_event(chunk)
 

@@ -135,7 +135,7 @@ class Accounts:
         return seen
 
     def nested(self, turn: Turn, answer: Any) -> None:
-        """LiteLLM's nested call on /v1/messages was answered: what it makes of that loses an abort."""
+        """The nested call on /v1/messages was answered; what LiteLLM makes of it hides an abort."""
         if turn.open is not None and turn.open.call_type == NESTING:
             turn.aborted = turn.aborted or read_answer(answer).finish in ABORTED
 
@@ -296,7 +296,7 @@ class Accounts:
             self._ended(pending, turn.waited)
 
     def _taken(self, turn: Turn) -> Attempt | None:
-        """Take the attempt that waits, so that nobody else ships it: the sweeper is another thread."""
+        """Take the attempt that waits, so that nobody ships it twice: the sweeper is a thread."""
         with self._shipping:
             pending, turn.pending = turn.pending, None
         return pending

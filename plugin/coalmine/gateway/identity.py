@@ -71,13 +71,11 @@ def original_response_id(response_id: str) -> str:
     hook depends on the order of the callbacks.
     """
     from litellm.proxy.hooks.responses_id_security import ResponsesIDSecurity
-    from litellm.responses.utils import ResponsesAPIRequestUtils
+    from litellm.responses.utils import ResponsesAPIRequestUtils as utils  # noqa: N813
 
     try:
         unsealed = ResponsesIDSecurity()._decrypt_response_id(response_id)[0]
-        decoded = ResponsesAPIRequestUtils.decode_previous_response_id_to_original_previous_response_id(
-            unsealed
-        )
+        decoded = utils.decode_previous_response_id_to_original_previous_response_id(unsealed)
     except (ValueError, TypeError, AttributeError):
         return response_id
     return decoded or response_id

@@ -92,7 +92,7 @@ class SimEngines:
         pace: how the clients behave; the longest answer that they ask for.
     """
 
-    spoiling = f"{FAILING:.0%} of v2's answers are errors now"
+    spoiling = f"{FAILING * 100:.0f} % of v2's answers are errors now"
 
     def __init__(self, pace: Pace) -> None:
         from coalmine.sim.process import EngineProcess

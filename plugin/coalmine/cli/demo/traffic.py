@@ -117,7 +117,7 @@ class Traffic:
         return Counter(talk.release for talk in self._talks.values() if talk.release)
 
     def flowing(self, release: str) -> int:
-        """Streams of a release that have begun and not ended."""
+        """Long streams of a release that have begun and not ended."""
         return sum(t.flowing and t.release == release for t in self._talks.values())
 
     async def _seat(self, seat: int) -> None:
@@ -165,7 +165,8 @@ class Traffic:
     async def _ask(self, talk: Talk, answer: _Answer) -> None:
         stream = random.random() >= self._pace.whole_share
         length: dict[str, Any] = {"max_tokens": random.randint(*self._pace.tokens)}
-        if random.random() < self._pace.long_share:
+        long = random.random() < self._pace.long_share
+        if long:
             # vLLM's word for "do not stop by yourself"; a simulated engine does not know it.
             length = {"max_tokens": self._pace.long_tokens, "extra_body": {"ignore_eos": True}}
             stream = True
@@ -182,7 +183,7 @@ class Traffic:
             answer.finish = found.choices[0].finish_reason
             return
         async for chunk in found:
-            answer.opened = talk.flowing = True
+            answer.opened, talk.flowing = True, long
             for choice in chunk.choices:
                 answer.text += choice.delta.content or ""
                 answer.finish = choice.finish_reason or answer.finish
