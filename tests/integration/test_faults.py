@@ -1,4 +1,4 @@
-"""What users see while something is killed, hung or restored: always stable, never an error of ours."""
+"""What users see while something is killed, hung or restored: stable, never an error of ours."""
 
 from __future__ import annotations
 

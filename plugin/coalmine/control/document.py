@@ -22,7 +22,7 @@ class GuardrailDocument(_Model):
     metric: str = Field(description="What it looks at.")
     status: Literal["no_data", "ok", "breach"] = Field(description="What it says.")
     candidate: float | None = Field(
-        description="The candidate's figure: a share, seconds, tokens or dollars; null without data.")
+        description="The candidate's figure: a share, seconds, tokens, dollars; null without data.")
     stable: float | None = Field(
         description="What it is compared with; null for absolute limits.")
     limit: float | None = Field(description="What it must not pass; null when unknown.")

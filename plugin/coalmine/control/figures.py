@@ -161,6 +161,10 @@ class Figures:
                 for window in self._concurrent.values():
                     window.add(attempt)
             return
+        self._add_candidate(attempt)
+
+    def _add_candidate(self, attempt: Attempt) -> None:
+        """Take in an attempt of this rollout's candidate."""
         for window in self._candidate.values():
             window.add(attempt)
         if attempt.outcome is not Outcome.DOWN:  # which is no attempt
@@ -168,9 +172,9 @@ class Figures:
         if attempt.failed:
             self.first_failure = self.first_failure or attempt.at
             self.last_failure = attempt.at
-        if (attempt.judged and conversation and self.step_began is not None
+        if (attempt.judged and attempt.conversation and self.step_began is not None
                 and attempt.at >= self.step_began and len(self._step) < COUNTED):
-            self._step.add(conversation)
+            self._step.add(attempt.conversation)
 
     @property
     def step_conversations(self) -> int:

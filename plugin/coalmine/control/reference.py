@@ -22,8 +22,8 @@ from coalmine.control.api import STATUS, CommandBody, ReleaseBody, build_api
 
 HEAD = """# HTTP API
 
-Made from the code by `make docs`. The routes are on the proxy itself; the same description as OpenAPI
-is [openapi.json](openapi.json), and part of the proxy's own `/openapi.json`.
+Made from the code by `make docs`. The routes are on the proxy itself; the same description as
+OpenAPI is [openapi.json](openapi.json), and part of the proxy's own `/openapi.json`.
 
 Every call but `healthz` carries `Authorization: Bearer KEY`: the key of a LiteLLM proxy admin, or an
 operator's token (`operators` in the policy, which says what it may do). Weights are percent, times
@@ -31,7 +31,8 @@ seconds, moments RFC 3339 in UTC; what does not apply is null.
 
 ```console
 $ curl -s -X POST -H "Authorization: Bearer $COALMINE_KEY" \\
-    http://localhost:4000/coalmine/api/services/chat/start -d '{"release": "v2", "reason": "new tune"}'
+    http://localhost:4000/coalmine/api/services/chat/start \\
+    -d '{"release": "v2", "reason": "new tune"}'
 ```
 """
 
@@ -39,16 +40,16 @@ NOTES = """
 ## Behaviour worth knowing
 
 - A command answers with the service after it, and with `changed`.
-- `rollback` is idempotent: rolling back what is back already is 200 with `changed: false`. It takes no
-  notice of `epoch`. With the shared state out of reach the asked worker applies it at once, says so in
-  `note`, and writes it when the state is back.
+- `rollback` is idempotent: rolling back what is back already is 200 with `changed: false`. It takes
+  no notice of `epoch`. With the shared state out of reach the asked worker applies it at once, says
+  so in `note`, and writes it when the state is back.
 - `start` asks every deployment of the candidate's slot, and stable's, for a real completion first.
 - `rollback` in idle goes to `previous` (or `to`), if its slot still answers a real completion.
-- `POST /coalmine/alertmanager` takes Alertmanager's webhook with the policy's `alertmanager_token`. A
-  firing alert with the label `service` pauses that service's rollout; with `coalmine: rollback` it
-  rolls it back.
-- `GET /coalmine/metrics` also takes the policy's `metrics_token`. It shows all workers of this gateway
-  together, from any of them.
+- `POST /coalmine/alertmanager` takes Alertmanager's webhook with the policy's
+  `alertmanager_token`. A firing alert with the label `service` pauses that service's rollout; with
+  `coalmine: rollback` it rolls it back.
+- `GET /coalmine/metrics` also takes the policy's `metrics_token`. It shows all workers of this
+  gateway together, from any of them.
 """
 
 

@@ -204,7 +204,7 @@ class Assigner:
     def _unrecognised(self, turn: Turn, plan: RoutingPlan, reason: str) -> None:
         turn.decision = _stable(plan, reason)
         turn.key, turn.pin = None, None
-        turn.basis = None
+        turn.basis, turn.unrecognised = None, True
         self._count("coalmine_unrecognised_total", turn.service, reason)
 
     def _afresh(self, turn: Turn, plan: RoutingPlan, up: Up) -> None:

@@ -23,7 +23,7 @@ from coalmine.gateway.answers import ABORTED, KEPT, Seen, read_answer
 from coalmine.gateway.fleet import Fleet
 from coalmine.gateway.outcomes import outcome_of
 from coalmine.gateway.turns import OpenAttempt, Turn
-from coalmine.guardrails import Attempt, Outcome
+from coalmine.guardrails import NO_CONVERSATION, Attempt, Outcome
 from coalmine.routing import Arm, RoutingPlan
 
 NESTING = "anthropic_messages"
@@ -89,6 +89,10 @@ class Accounts:
                 return
             self.superseded(turn)
         self._ship_pending(turn)
+        if self._plan(turn.service) is None:
+            # What no policy names is counted under LiteLLM's group: a client's own word for it, of
+            # a wildcard group, would make a series of each.
+            turn.service = self._fleet().groups.get(deployment, "other")
         release, arm = self._belongs(turn, deployment)
         turn.aborted = False
         turn.told = None
@@ -223,6 +227,8 @@ class Accounts:
         """The whole request failed; what is still open failed with it."""
         if turn.open is not None and not turn.open.streaming:
             self._close(turn, outcome_of(error, client_timeout=turn.client_timeout))
+        elif turn.open is None and turn.finished is None:
+            turn.finished = self._mono()
 
     def lost(self, turn: Turn) -> None:
         """A request that never ended is given up."""
@@ -258,7 +264,7 @@ class Accounts:
         return Attempt(
             at=self._wall(), service=turn.service, release=release, arm=arm,
             deployment=deployment, outcome=outcome,
-            conversation=turn.key.hex() if turn.key and turn.basis else "",
+            conversation=_conversation(turn),
             caller=turn.caller, alias=turn.alias,
             chance=decision.chance if decision else None, turn=0,
             evidence=bool(decision and decision.evidence), ttft=ttft, inter_token=inter,
@@ -300,6 +306,13 @@ class Accounts:
         with self._shipping:
             pending, turn.pending = turn.pending, None
         return pending
+
+
+def _conversation(turn: Turn) -> str:
+    """Return what stands for the conversation: "" when it was not recognised."""
+    if turn.key is not None and turn.basis is not None:
+        return turn.key.hex()
+    return "" if turn.unrecognised else NO_CONVERSATION
 
 
 def _priced(attempt: Attempt, tokens: int | None, cost: float | None) -> Attempt:

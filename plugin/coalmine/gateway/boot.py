@@ -4,26 +4,18 @@ from __future__ import annotations
 
 import logging
 import os
+from functools import cache
 from typing import Any
 
 log = logging.getLogger("coalmine")
 
-_made: Any = None
-
-
+@cache
 def plugin() -> Any:
     """Return this process's plugin, made and started at the first call.
 
     LiteLLM looks it up inside each worker's start, with the event loop running. Never raises for a
     fault of ours: then LiteLLM gets a callback that does nothing, and nothing reaches a candidate.
     """
-    global _made
-    if _made is None:
-        _made = _make()
-    return _made
-
-
-def _make() -> Any:
     from litellm.integrations.custom_logger import CustomLogger
 
     if os.environ.get("COALMINE_BYPASS", "").strip() not in ("", "0"):

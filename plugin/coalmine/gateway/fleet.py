@@ -8,7 +8,7 @@ but is warned about, because LiteLLM alone would split it.
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from coalmine.release import Slot
@@ -35,12 +35,14 @@ class Fleet:
         slots: deployments by (service, slot).
         aliases: what a client may give as model, and the service it means: groups of slots,
             deployment ids and deployment names.
+        groups: LiteLLM's group by deployment id, of all deployments.
         warnings: what is doubtful, in words.
     """
 
     places: Mapping[str, Place]
     slots: Mapping[tuple[str, Slot], tuple[Deployment, ...]]
     aliases: Mapping[str, str]
+    groups: Mapping[str, str] = field(default_factory=dict)
     warnings: tuple[str, ...] = ()
 
     def deployments(self, service: str, slot: Slot | None) -> tuple[Deployment, ...]:
@@ -59,11 +61,13 @@ def read_fleet(model_list: Iterable[Deployment], services: Iterable[str]) -> Fle
     names: dict[str, set[str]] = {}
     groups: dict[tuple[str, str], set[Slot]] = {}
     others: set[str] = set()
+    group_of: dict[str, str] = {}
     warnings: list[str] = []
     for deployment in model_list:
         info = deployment.get("model_info") or {}
         service, slot = info.get("service"), info.get("slot")
         group = str(deployment.get("model_name"))
+        group_of[str(info.get("id"))] = group
         if not isinstance(service, str) or service not in known:
             others.add(group)
             continue
@@ -103,5 +107,6 @@ def read_fleet(model_list: Iterable[Deployment], services: Iterable[str]) -> Fle
         # A name that two services share (one engine for both) means neither.
         aliases={name: next(iter(of)) for name, of in names.items()
                  if len(of) == 1 and name not in known | others},
+        groups=group_of,
         warnings=tuple(warnings),
     )

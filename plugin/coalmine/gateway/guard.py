@@ -50,4 +50,3 @@ def guarded_call(hook: Callable[..., None]) -> Callable[..., None]:
 
 def nothing(*_: Any, **__: Any) -> None:
     """For hooks whose silence changes nothing."""
-    return None

@@ -70,7 +70,8 @@ class Turn:
         began: monotonic time.
         caller: hash of the caller's key; alias: its alias, for people.
         key: the conversation's key, None when there is none.
-        basis: how it was recognised, None when it was not.
+        basis: how it was recognised, None when it was not or is no turn of a conversation.
+        unrecognised: it is one, and was not recognised.
         pin: what it holds; bound: whether the shared state knows.
         known: the pin as the shared state was last seen to have it.
         aliases: aliases of the request under which it may be found again.
@@ -99,6 +100,7 @@ class Turn:
     client_timeout: bool = False
     key: bytes | None = None
     basis: str | None = None
+    unrecognised: bool = False
     pin: Pin | None = None
     known: int | None = None
     bound: bool = False

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import hashlib
 import logging
 import os
 import secrets
 import socket
+import sys
 import tempfile
 import time
 from collections.abc import Callable, Mapping
@@ -79,7 +81,8 @@ class Worker:
         )
         self.follower = Follower(
             self.id, self.gateway, connect=self._connect, policy=lambda: self.source.policy,
-            snapshot=self.source.beside("coalmine-snapshot.json") if policy else None,
+            snapshot=None if self.source.observing else self.source.beside(
+                "coalmine-snapshot.json"),
             in_flight=self.accounts.in_flight, on_moves=self._moved, tick=self._tick, wall=wall,
         )
         self.assigner = Assigner(self.follower, self.count, wall, self.executor)
@@ -97,10 +100,10 @@ class Worker:
 
     def start(self) -> None:
         """Start the threads and add the routes."""
-        self.look_at_fleet()
         self.follower.start()
+        self.look_at_fleet()
         self.collector.start()
-        if self.source.policy is not None:
+        if not self.source.observing:
             self.controller.start()
         litellm_router.mount(build_api(Surroundings(
             commands=self.commands, applied=self.follower, policy=lambda: self.source.policy,
@@ -110,7 +113,8 @@ class Worker:
             executor=self.executor, wall=self._wall,
         )))
         log.info("Coalmine: worker %s of gateway %s, %s", self.id, self.gateway,
-                 f"policy {self.source.path}" if self.source.policy else "no policy: observing")
+                 "no policy: observing" if self.source.observing
+                 else f"policy {self.source.path}")
 
     # what the hooks ask --------------------------------------------------------------------------
 
@@ -140,10 +144,9 @@ class Worker:
     def look_at_fleet(self) -> Fleet:
         """Read LiteLLM's deployments again if they have changed."""
         found = litellm_router.model_list()
-        key = tuple(map(id, found))
+        names = self.follower.names()
+        key = (names, tuple(map(id, found)))
         if key != self._fleet_key:
-            policy = self.source.policy
-            names = list(policy.services if policy else ())
             self._fleet, self._fleet_key = read_fleet(found, names), key
             for warning in self._fleet.warnings:
                 log.warning("%s", warning)
@@ -159,13 +162,17 @@ class Worker:
     # ---------------------------------------------------------------------------------------------
 
     def _connect(self) -> State:
-        policy = self.source.policy
-        if policy is not None:
-            ttl = max((s.sessions.ttl for s in policy.services.values()), default=86400.0)
-            return open_state(self.source.state_url(), base=self.source.base, pin_ttl=ttl)
-        # Observing: the workers of this gateway share their figures through a private file.
-        parent = os.getppid() if self._environ.get("COALMINE_SHARE", "1") != "0" else os.getpid()
-        place = Path(tempfile.gettempdir()) / f"coalmine-observe-{os.getuid()}-{parent}"
+        if not self.source.observing:
+            address = self.source.state_url()
+            policy = self.source.policy
+            ttl = max((s.sessions.ttl for s in policy.services.values()) if policy else (),
+                      default=86400.0)
+            return open_state(address, base=self.source.base, pin_ttl=ttl)
+        # Observing: the workers of this gateway, which one command line has started, share their
+        # figures through a private file.
+        started = "\x1f".join((str(os.getpgid(0)), os.getcwd(), *sys.argv)).encode()
+        name = f"coalmine-observe-{os.getuid()}-{hashlib.sha256(started).hexdigest()[:12]}"
+        place = Path(tempfile.gettempdir()) / name
         place.mkdir(mode=0o700, exist_ok=True)
         return open_state(f"sqlite:///{place}/observe.db", base=place)
 
@@ -210,7 +217,7 @@ class Worker:
         return {
             "status": "ok" if well else "degraded",
             "mode": "stable_only" if self.problems else (
-                "observe" if self.source.policy is None else "rollout"),
+                "observe" if self.source.observing else "rollout"),
             "state": "reached" if reached else "out_of_reach",
             "policy": "error" if self.source.error else "ok",
             "litellm": "unsupported" if self.problems else "ok",
