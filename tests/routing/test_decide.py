@@ -23,6 +23,7 @@ from coalmine.routing import (
     decide,
 )
 from coalmine.routing.decide import RULES
+from coalmine.routing.pins import UNTOLD
 
 ROWS = yaml.safe_load((Path(__file__).parent / "decisions.yaml").read_text("utf-8"))
 
@@ -42,6 +43,7 @@ PINS: dict[str, Pin | None] = {
     "older other": Pin(3, NO_CHANCE, Arm.STABLE),
     "older candidate": Pin(4, 1, Arm.CANDIDATE),
     "forgotten": Pin(2, 1, Arm.CANDIDATE),
+    "untold": Pin(6, UNTOLD, Arm.STABLE),
 }
 
 UP = {

@@ -70,7 +70,7 @@ class WorkerDocument(_Model):
     gateway: str = Field(description="Its gateway.")
     epoch: int | None = Field(description="The epoch it applies; null before it applies any.")
     applied: str | None = Field(description="When it applied that epoch, to the microsecond.")
-    seen: float = Field(description="Seconds since its last sign of life.")
+    seen: str = Field(description="When it last gave a sign of life.")
 
 
 class ReleaseDocument(_Model):

@@ -25,7 +25,7 @@ HEAD = """# HTTP API
 Made from the code by `make docs`. The routes are on the proxy itself; the same description as
 OpenAPI is [openapi.json](openapi.json), and part of the proxy's own `/openapi.json`.
 
-Every call but `healthz` carries `Authorization: Bearer KEY`: the key of a LiteLLM proxy admin, or an
+Every call but `healthz` carries `Authorization: Bearer KEY`: the key of a LiteLLM proxy admin or an
 operator's token (`operators` in the policy, which says what it may do). Weights are percent, times
 seconds, moments RFC 3339 in UTC; what does not apply is null.
 

@@ -76,7 +76,7 @@ def service_document(service: Service, published: dict[str, Any] | None, workers
         "workers": [
             {"id": beat.worker, "gateway": beat.gateway, "epoch": beat.epochs.get(service.name),
              "applied": moment(beat.applied.get(service.name), "microseconds"),
-             "seen": round(beat.seen, 3)}
+             "seen": moment(now - beat.seen)}
             for beat in sorted(workers, key=lambda beat: (beat.gateway, beat.worker))
         ],
         "releases": {name: {"slot": record.slot.value, "digest": record.digest}

@@ -23,12 +23,15 @@ from coalmine.routing import (
     ROLLOUT_RUNS,
     Arm,
     Decision,
+    Moved,
     Phase,
+    Pin,
     RoutingPlan,
     bucket,
     decide,
     read_pin,
 )
+from coalmine.routing.pins import UNTOLD
 from coalmine.routing.history import History, answer_text
 from coalmine.routing.keys import KEY_BYTES, response_alias
 from coalmine.state import State, StateBusy, StateError, StateUnreachable
@@ -164,9 +167,14 @@ class Assigner:
             turn.pin = None  # nothing has been served yet: it begins under the new plan
         if turn.pin is None and turn.basis != "new":
             return self._settled(turn, plan, _stable(plan, "no pin, so stable"))
+        if turn.pin is not None and turn.pin.change == UNTOLD and turn.told_headers:
+            return self._settled(turn, plan, _stable(plan, "moved in this very request"))
         new = turn.pin is None and not turn.stale
         decision = decide(plan, turn.pin, new=new, stable_up=up.stable,
                           candidate_up=up.candidate, draw=self._draw(turn, plan))
+        if decision.moved is not None and decision.pin is not None and turn.told_headers:
+            # The headers of this answer have left: the next answer will tell.
+            decision = replace(decision, pin=Pin(plan.era, UNTOLD, Arm.STABLE))
         self._settled(turn, plan, decision)
         if decision.pin is not None and turn.bound and turn.key is not None:
             code = decision.pin.code
@@ -191,7 +199,8 @@ class Assigner:
         """Make `decision` the turn's, and count what it means."""
         if decision.moved is not None and decision.moved_from is not None:
             turn.moved_from = decision.moved_from
-            self._count("coalmine_moves_total", plan.service, decision.moved.value)
+            if decision.moved is not Moved.LATE:
+                self._count("coalmine_moves_total", plan.service, decision.moved.value)
         if decision.pin is not None:
             turn.pin = decision.pin
         turn.decision = decision

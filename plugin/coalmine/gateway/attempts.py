@@ -316,8 +316,8 @@ def _conversation(turn: Turn) -> str:
 
 
 def _priced(attempt: Attempt, tokens: int | None, cost: float | None) -> Attempt:
-    if cost is None and (tokens is None or attempt.tokens is not None):
-        return attempt
+    if not cost and (tokens is None or attempt.tokens is not None):
+        return attempt  # most self-hosted models have no price
     return replace(
         attempt, tokens=attempt.tokens if attempt.tokens is not None else tokens, cost=cost
     )

@@ -75,8 +75,8 @@ class Collector:
         self._worker = worker
         self._gateway = gateway
         self._state = state
-        self._attempts: list[Attempt] = []
-        self._waited = 0
+        self._attempts: list[tuple[int, Attempt]] = []
+        self._names = 0
         self._untold: set[int] = set()
         self._outboxes = outboxes
         self._outbox = _open(outboxes, worker, gateway)
@@ -112,14 +112,14 @@ class Collector:
         """
         attempt = _fit(attempt)
         with self._adding:
-            self._waited += 1
+            self._names += 1
             if self._outbox is not None:
                 try:
-                    self._outbox.waits(self._waited, to_row(attempt))
+                    self._outbox.attempt(self._names, to_row(attempt))
                 except OSError as error:
                     self._give_up_outbox(f"it cannot be written: {error}")
-            self._untold.add(self._waited)
-            return self._waited
+            self._untold.add(self._names)
+            return self._names
 
     def void(self, waited: int) -> None:
         """Forget one that waited: it was no attempt after all."""
@@ -134,15 +134,10 @@ class Collector:
     def add(self, attempt: Attempt, waited: int | None = None) -> None:
         """Take an ended attempt, in the place of the one that `waited`."""
         attempt = _fit(attempt)
-        with self._adding:  # the outbox has them in the same order as the list
-            if waited is not None:
-                self._untold.discard(waited)
-            if self._outbox is not None:
-                try:
-                    self._outbox.attempt(to_row(attempt), waited)
-                except OSError as error:
-                    self._give_up_outbox(f"it cannot be written: {error}")
-            self._attempts.append(attempt)
+        name = self.wait(attempt) if waited is None else waited
+        with self._adding:
+            self._untold.discard(name)
+            self._attempts.append((name, attempt))
         if attempt.failed and attempt.arm is Arm.CANDIDATE:
             self._wake.set()
 
@@ -210,16 +205,17 @@ class Collector:
             self._number += 1
             if self._outbox is not None:
                 try:
-                    self._outbox.batch(self._number, len(taken))
+                    self._outbox.batch(self._number, [name for name, _ in taken])
                 except OSError as error:
                     self._give_up_outbox(f"it cannot be written: {error}")
         with self._lock:
             counts, self._counts = self._counts, Counter()
-        totals = totals_of(taken)
+        ended = [attempt for _, attempt in taken]
+        totals = totals_of(ended)
         for name, value in counts.items():
             totals[name] = totals.get(name, 0.0) + value
         return Batch(self._worker, self._gateway, self._number,
-                     tuple(to_row(attempt) for attempt in taken), totals)
+                     tuple(map(to_row, ended)), totals)
 
     def _tidy(self) -> None:
         """Begin the outbox anew when all in it was shipped, also one that was given up."""
@@ -231,7 +227,7 @@ class Collector:
                     self._given_up = False
                     self._outbox = _open(self._outboxes, self._worker, self._gateway)
                     if self._outbox is not None:
-                        self._outbox.batch(self._number, 0)  # it goes on counting where it was
+                        self._outbox.batch(self._number, [])  # it goes on counting where it was
                 elif self._outbox is not None:
                     self._outbox.clear(self._number)
             except OSError as error:

@@ -65,7 +65,14 @@ def provider_finished(stream: Any) -> bool | None:
     ]
     if not ends:
         return False
-    return any(map(_of_engine, ends)) or not any(map(_of_engine, chunks[:1]))
+    if any(map(_of_engine, ends)) or not any(map(_of_engine, chunks[:1])):
+        return True
+    # The reason came with the last content, as a real vLLM does it at max_tokens and whenever it
+    # joins pieces for a slow reader; LiteLLM takes it off there and makes an end of its own.
+    stop = all(choice.finish_reason == "stop" for end in ends for choice in end.choices)
+    if stop and getattr(stream, "custom_llm_provider", None) == "hosted_vllm":
+        return None  # of [DONE] it makes the very same
+    return True
 
 
 def from_cache(stream: Any) -> bool:

@@ -78,6 +78,7 @@ class Follower:
         self._services: Mapping[str, Service] = {}
         self._applied: dict[str, float] = {}
         self._boot_services: Mapping[str, Service] = {}
+        self._from_file: frozenset[str] = frozenset()
         self._boot_installation: str | None = None
         self._plans: Mapping[str, RoutingPlan] = {}
         self._generation = -1
@@ -250,7 +251,9 @@ class Follower:
             if name in found:
                 continue
             now = self._wall()
-            known = self._services.get(name) or self._boot_services.get(name)
+            known = self._services.get(name)
+            if known is None and name in self._from_file:
+                known = self._boot_services.get(name)
             service = known or first_state(name, rules, now)
             entry = Entry(at=now, service=name, who="coalmine", action="born",
                           reason="first seen in the policy" if known is None
@@ -363,6 +366,7 @@ class Follower:
     def _from_snapshot(self) -> None:
         """Serve what the last snapshot names as stable, until the state is heard of."""
         services, pending = self._read_snapshot()
+        self._from_file = frozenset(services)
         policy = self._policy()
         rules = policy.services if policy else {}
         for name in rules:

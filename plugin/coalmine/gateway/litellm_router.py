@@ -154,7 +154,8 @@ async def admin_of(request: Request, token: str) -> str | None:
         return None
     if known.user_role != LitellmUserRoles.PROXY_ADMIN:
         raise Forbidden("this key is no proxy admin's", "use a proxy admin's key")
-    return str(known.user_id or "proxy admin")
+    # LiteLLM's name for the holder of the master key says nothing to people.
+    return "admin" if known.user_id in (None, "default_user_id") else str(known.user_id)
 
 
 def _without_body(request: Request) -> Request:

@@ -56,21 +56,17 @@ class Outbox:
     def _head(self, number: int) -> None:
         self._write("worker", self._worker, self._gateway, number)
 
-    def waits(self, name: int, row: list[Any]) -> None:
-        """Keep an ended attempt of which more will be told, under a name of its own."""
-        self._write("waits", name, row)
+    def attempt(self, name: int, row: list[Any]) -> None:
+        """Keep an ended attempt, under a name of its own."""
+        self._write("attempt", name, row)
 
     def void(self, name: int) -> None:
-        """Forget one that waited: it was no attempt after all."""
+        """Forget one: it was no attempt after all."""
         self._write("void", name)
 
-    def attempt(self, row: list[Any], waited: int | None = None) -> None:
-        """Keep an ended attempt, in the place of the one that `waited`."""
-        self._write("attempt", row, waited)
-
-    def batch(self, number: int, length: int) -> None:
-        """Say that the oldest `length` attempts not yet in a batch are batch `number`."""
-        self._write("batch", number, length)
+    def batch(self, number: int, names: list[int]) -> None:
+        """Say that these attempts are batch `number`."""
+        self._write("batch", number, names)
 
     def clear(self, number: int) -> None:
         """Everything up to batch `number` was shipped and nothing waits: begin anew if large."""
@@ -104,8 +100,7 @@ def left_behind(text: str) -> list[Batch]:
     """
     worker = gateway = ""
     number = 0
-    untold: dict[int, Any] = {}
-    waiting: list[Any] = []
+    waiting: dict[int, Any] = {}
     last: Batch | None = None
     for line in text.splitlines():
         try:
@@ -116,21 +111,16 @@ def left_behind(text: str) -> list[Batch]:
         fields: list[Any] = [*written[1:], None]
         if kind == "worker":
             worker, gateway, number = fields[:3]
-        elif kind == "waits":
-            untold[fields[0]] = fields[1]
-        elif kind == "void":
-            untold.pop(fields[0], None)
         elif kind == "attempt":
-            waiting.append(fields[0])
-            untold.pop(fields[1], None)
+            waiting[fields[0]] = fields[1]
+        elif kind == "void":
+            waiting.pop(fields[0], None)
         elif kind == "batch":
-            number, length = fields[:2]
-            last = Batch(worker, gateway, number, tuple(waiting[:length]))
-            del waiting[:length]
-    waiting += untold.values()
+            number, names = fields[:2]
+            last = Batch(worker, gateway, number, tuple(waiting.pop(name) for name in names))
     batches = [last] if last is not None else []
     if waiting and worker:
-        batches.append(Batch(worker, gateway, number + 1, tuple(waiting)))
+        batches.append(Batch(worker, gateway, number + 1, tuple(waiting.values())))
     return batches
 
 

@@ -196,6 +196,7 @@ class Requests:
         """Return what the client is told, from our own record of the attempt."""
         if turn is None or turn.decision is None:
             return None
+        turn.told_headers = True
         rules = self._worker.rules(turn.service)
         told = rules.response_headers if rules else "off"
         if told == "off" or (told == "admin" and not turn.admin):

@@ -79,6 +79,7 @@ class Turn:
         decision: the routing decision in force; epoch: of the plan that made it.
         failed: arms that have failed this request.
         moved_from: the release it left in this request.
+        told_headers: the answer's headers have been made.
         open: the attempt that runs, None between attempts.
         ended: attempts that have ended.
         waited: name under which the sink knows `pending`.
@@ -111,6 +112,7 @@ class Turn:
     stale: bool = False
     failed: set[Arm] = field(default_factory=set)
     moved_from: str | None = None
+    told_headers: bool = False
     open: OpenAttempt | None = None
     ended: int = 0
     pending: Attempt | None = None

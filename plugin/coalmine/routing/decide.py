@@ -13,7 +13,7 @@ from enum import Enum
 
 from coalmine.routing.draw import WHOLE
 from coalmine.routing.phases import BACK, ROLLOUT_RUNS, Arm, Phase
-from coalmine.routing.pins import NO_CHANCE, Pin
+from coalmine.routing.pins import NO_CHANCE, UNTOLD, Pin
 from coalmine.routing.plan import RoutingPlan
 
 
@@ -23,6 +23,7 @@ class Held(str, Enum):
     NOTHING = "nothing"
     OURS_STABLE = "ours: stable"
     OURS_CANDIDATE = "ours: candidate"
+    OURS_UNTOLD = "ours: stable, moved and not yet told"
     OLDER_SAME = "older: release is still stable"
     OLDER_OTHER = "older: another release"
 
@@ -41,6 +42,8 @@ class Moved(str, Enum):
     RESCUE = "rescue"
     ROLLBACK = "rollback"
     PROMOTED = "promoted"
+    LATE = "late"
+    """Moved before and counted then; only told now."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,8 +99,11 @@ _NOTHING = frozenset({Held.NOTHING})
 _CANDIDATE = frozenset({Held.OURS_CANDIDATE})
 _STABLE = frozenset({Held.OURS_STABLE})
 _OTHER = frozenset({Held.OLDER_OTHER})
+_UNTOLD = frozenset({Held.OURS_UNTOLD})
 
 RULES: tuple[Rule, ...] = (
+    Rule(frozenset(Phase), _UNTOLD, "any: told now that it was moved",
+         write=Write.STABLE, moved=Moved.LATE),
     Rule(_IDLE, _OTHER, "idle: its release is no longer stable",
          write=Write.STABLE, moved=Moved.PROMOTED),
     Rule(_IDLE, _NOTHING, "idle: marked as seen", write=Write.STABLE),
@@ -133,6 +139,8 @@ def held(plan: RoutingPlan, pin: Pin | None) -> Held:
     if pin is None:
         return Held.NOTHING
     if pin.era == plan.era:
+        if pin.change == UNTOLD:
+            return Held.OURS_UNTOLD
         return Held.OURS_CANDIDATE if pin.arm is Arm.CANDIDATE else Held.OURS_STABLE
     same = plan.release_of(pin) == plan.stable
     return Held.OLDER_SAME if same else Held.OLDER_OTHER
@@ -190,6 +198,8 @@ def decide(
     chance = plan.chance_of(drawn) if drawn else None
     down = Arm.CANDIDATE if not up[Arm.CANDIDATE] else Arm.STABLE
     leaves = plan.release_of(pin) if rule.moved and pin else None
+    if rule.moved is Moved.LATE:
+        leaves = plan.candidate
     return Decision(
         arm=arm,
         release=release,

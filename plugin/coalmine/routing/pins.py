@@ -23,6 +23,11 @@ NO_CHANCE = 0
 """Number of the weight change of a conversation that was not drawn: it is no evidence."""
 
 
+UNTOLD = CHANGES_KEPT - 1
+"""Number that marks a conversation which was moved to stable when the headers of its answer had left
+already: its next answer tells. A plan has at most 40 steps, so no weight change has this number."""
+
+
 @dataclass(frozen=True, slots=True)
 class Pin:
     """What a conversation was given.

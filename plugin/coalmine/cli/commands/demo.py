@@ -11,8 +11,8 @@ from coalmine.release.errors import CoalmineError
 
 def demo(
     engines: Annotated[
-        str, typer.Option(help="What answers: `simulated` engines, or real `vllm`.")
-    ] = "simulated",
+        str, typer.Option(help="What answers: `sim`ulated engines, or real `vllm`.")
+    ] = "sim",
     quick: Annotated[bool, typer.Option("--quick", help="Shorter, for a first look.")] = False,
 ) -> None:
     """Show a bad release being caught and rolled back, on this machine, from nothing."""
