@@ -31,9 +31,9 @@ from coalmine.routing import (
     decide,
     read_pin,
 )
-from coalmine.routing.pins import UNTOLD
 from coalmine.routing.history import History, answer_text
 from coalmine.routing.keys import KEY_BYTES, response_alias
+from coalmine.routing.pins import UNTOLD
 from coalmine.state import State, StateBusy, StateError, StateUnreachable
 
 log = logging.getLogger("coalmine.assign")
@@ -98,6 +98,8 @@ class Assigner:
         self._executor = executor
         self._mono = mono
         self._failed = float("-inf")
+        self._answers: dict[str, tuple[
+            RoutingPlan | None, dict[tuple[int, bool, bool], tuple[Pin, Decision]]]] = {}
         self.pins: Memory[bytes, int] = Memory()
         self.aliases: Memory[bytes, bytes] = Memory()
 
@@ -286,12 +288,11 @@ class Assigner:
         self, turn: Turn, code: int, plan: RoutingPlan, up: Up, silence: float
     ) -> None:
         """Decide for a conversation that holds a pin."""
-        turn.known, turn.pin = code, read_pin(code, plan.era)
+        turn.pin, decision = self._known(plan, code, up)
+        turn.known = code
         if turn.stale and silence > KNOWN_FOR and turn.pin.arm is Arm.CANDIDATE:
             turn.decision = _stable(plan, "the state has been out of reach for long")
             return
-        decision = decide(plan, turn.pin, new=False, stable_up=up.stable,
-                          candidate_up=up.candidate)
         if decision.pin is not None and turn.key is not None:
             wanted = decision.pin.code
             held: int | None = None
@@ -301,10 +302,25 @@ class Assigner:
             self.pins.put(turn.key, turn.known)
             if held is not None:
                 # Another worker moved it first, and has told the client: decide with its pin.
-                turn.pin = read_pin(held, plan.era)
-                decision = decide(plan, turn.pin, new=False, stable_up=up.stable,
-                                  candidate_up=up.candidate)
+                turn.pin, decision = self._known(plan, held, up)
         self._take(turn, plan, decision)
+
+    def _known(self, plan: RoutingPlan, code: int, up: Up) -> tuple[Pin, Decision]:
+        """Return a held pin and what the table says of it, from memory if it was asked before.
+
+        For a conversation that holds a pin the decision depends on nothing else.
+        """
+        of, answers = self._answers.get(plan.service, (None, {}))
+        if of is not plan:
+            answers = {}
+            self._answers[plan.service] = (plan, answers)
+        found = answers.get((code, up.stable, up.candidate))
+        if found is None:
+            pin = read_pin(code, plan.era)
+            found = pin, decide(plan, pin, new=False, stable_up=up.stable,
+                                candidate_up=up.candidate)
+            answers[code, up.stable, up.candidate] = found
+        return found
 
     async def answered(self, turn: Turn, plan: RoutingPlan) -> None:
         """Keep what lets the next turn of a conversation without an id find this one.

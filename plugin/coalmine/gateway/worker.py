@@ -76,8 +76,8 @@ class Worker:
         )
         self.count = self.collector.count
         self.accounts = Accounts(
-            sink=self.collector, count=self.count, plan=self.plan,
-            fleet=lambda: self.fleet, wall=wall, mono=mono,
+            sink=self.collector, count=self.count,
+            plan=self.applied, fleet=lambda: self.fleet, wall=wall, mono=mono,
         )
         self.follower = Follower(
             self.id, self.gateway, connect=self._connect, policy=lambda: self.source.policy,
@@ -130,6 +130,10 @@ class Worker:
         """The plan in force, re-read first when the state is known to have changed."""
         if self.follower.outdated():
             self.follower.refresh()
+        return self.follower.plan(service)
+
+    def applied(self, service: str) -> Any:
+        """The plan in force, as it was last read; the filter has just asked for the newest."""
         return self.follower.plan(service)
 
     @property

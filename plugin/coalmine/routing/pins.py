@@ -24,8 +24,8 @@ NO_CHANCE = 0
 
 
 UNTOLD = CHANGES_KEPT - 1
-"""Number that marks a conversation which was moved to stable when the headers of its answer had left
-already: its next answer tells. A plan has at most 40 steps, so no weight change has this number."""
+"""Number that marks a conversation which was moved to stable when the headers of its answer had
+left already: its next answer tells. A plan has at most 40 steps, so no weight change has it."""
 
 
 @dataclass(frozen=True, slots=True)
