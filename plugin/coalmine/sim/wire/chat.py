@@ -18,6 +18,10 @@ from coalmine.sim.transport import DONE, sse
 from coalmine.sim.wire.base import OpenAIErrors, usage, wants_usage
 
 
+AT_LIMIT = "length"
+"""The finish reason that vLLM sends with the last content instead of after it."""
+
+
 class ChatWire(OpenAIErrors):
     """Chat completions: a role chunk, content chunks, a finish chunk, usage when asked for."""
 
@@ -65,12 +69,14 @@ class ChatWire(OpenAIErrors):
         if answer.tool is not None:
             call = {"index": 0, "function": {"arguments": answer.pieces[index]}}
             return _chunk(answer, {"tool_calls": [call]})
-        return _chunk(answer, {"content": answer.pieces[index]})
+        last = index == len(answer.pieces) - 1 and answer.finish == AT_LIMIT
+        return _chunk(answer, {"content": answer.pieces[index]}, AT_LIMIT if last else None)
 
     def closing(self, answer: Answer) -> bytes:
         if answer.finish is None:
             return DONE
-        events = _chunk(answer, {}, answer.finish)
+        told = answer.finish == AT_LIMIT and answer.tool is None
+        events = b"" if told else _chunk(answer, {}, answer.finish)
         if answer.ask.include_usage:
             events += sse({**_frame(answer), "choices": [], "usage": usage(answer)})
         return events + DONE
