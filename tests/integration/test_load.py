@@ -63,7 +63,7 @@ def test_ten_thousand_turns_none_on_a_wrong_release_and_every_attempt_counted_on
             clients.append(local.client)
         story.turn(local.client)
 
-    # Four batches begin, at weight 0, 5, 50 and after the rollback; each goes on in all that follow.
+    # Four batches begin: at weight 0, 5, 50, and after the rollback. Each goes on to the end.
     quarter = CONVERSATIONS // 4
     draw = random.Random(7)
     with ThreadPoolExecutor(CLIENTS) as pool:

@@ -5,6 +5,7 @@ CoalmineError
 ├── transitions.Refused           a command that this phase does not allow   (rollout)
 ├── errors.StateError             the shared state                           (state)
 │   ├── StateUnreachable          no answer within the deadline
+│   │   └── StateBusy             it would have had to wait, and did nothing
 │   ├── StateRefused              unusable as configured (rights, eviction, host)
 │   └── StateCorrupt              it answers something that we did not write
 ├── access.Unauthorized           no key, or one that nobody knows           (control)

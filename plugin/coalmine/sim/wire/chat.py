@@ -17,7 +17,6 @@ from coalmine.sim.ask import (
 from coalmine.sim.transport import DONE, sse
 from coalmine.sim.wire.base import OpenAIErrors, usage, wants_usage
 
-
 AT_LIMIT = "length"
 """The finish reason that vLLM sends with the last content instead of after it."""
 
