@@ -1,4 +1,4 @@
-"""Totals: what attempts add to a gateway's counters, and their text for Prometheus.
+"""Totals: what attempts add to a gateway's counters.
 
 A series is one string, the metric and its labels joined by a character that no name has, so that
 any store can keep totals as plain name → number.
@@ -7,7 +7,7 @@ any store can keep totals as plain name → number.
 from __future__ import annotations
 
 from bisect import bisect_left
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 
 from coalmine.guardrails import Attempt, Outcome
 
@@ -87,61 +87,3 @@ def totals_of(attempts: Iterable[Attempt]) -> dict[str, float]:
                 _observe(added, "coalmine_inter_token_seconds", labels, attempt.inter_token)
             _observe(added, "coalmine_request_seconds", labels, attempt.seconds)
     return added
-
-
-def _escaped(value: str) -> str:
-    return value.replace("\\", "\\\\").replace('"', '\\"').replace("\n", "\\n")
-
-
-def _labels(names: Iterable[str], values: Iterable[str]) -> str:
-    inner = ",".join(f'{n}="{_escaped(v)}"' for n, v in zip(names, values, strict=False))
-    return "{" + inner + "}" if inner else ""
-
-
-def render(totals: Mapping[str, float], gauges: Mapping[str, Mapping[tuple[tuple[str, str], ...],
-                                                                   float]]) -> str:
-    """Return the exposition text of totals and gauges.
-
-    Args:
-        totals: the gateway's totals by name of the series.
-        gauges: for each gauge, its values by labels ((name, value), …).
-    """
-    counters: dict[str, list[str]] = {}
-    grouped: dict[str, dict[tuple[str, ...], dict[str, float]]] = {}
-    for full, value in sorted(totals.items()):
-        metric, *values = full.split(SEPARATOR)
-        if metric in LABELS:
-            line = f"{metric}{_labels(LABELS[metric], values)} {value:g}"
-            counters.setdefault(metric, []).append(line)
-        elif metric in HISTOGRAMS:
-            count = len(HISTOGRAMS[metric])
-            grouped.setdefault(metric, {}).setdefault(tuple(values[:count]), {})[
-                SEPARATOR.join(values[count:])] = value
-    lines: list[str] = []
-    for metric in LABELS:
-        lines += [f"# HELP {metric} {HELP[metric]}", f"# TYPE {metric} counter"]
-        lines += counters.get(metric, [])
-    for metric, names in HISTOGRAMS.items():
-        lines += [f"# HELP {metric} {HELP[metric]}", f"# TYPE {metric} histogram"]
-        for held, parts in grouped.get(metric, {}).items():
-            lines += _histogram(metric, names, held, parts)
-    for metric, by_labels in gauges.items():
-        lines.append(f"# TYPE {metric} gauge")
-        for pairs, value in by_labels.items():
-            label = _labels((n for n, _ in pairs), (v for _, v in pairs))
-            lines.append(f"{metric}{label} {value:g}")
-    return "\n".join(lines) + "\n"
-
-
-def _histogram(metric: str, names: tuple[str, ...], values: tuple[str, ...],
-               parts: Mapping[str, float]) -> list[str]:
-    lines = []
-    running = 0.0
-    for bound in (*(f"{b:g}" for b in BOUNDS[metric]), "+Inf"):
-        running += parts.get("bucket" + SEPARATOR + bound, 0.0)
-        label = _labels((*names, "le"), (*values, bound))
-        lines.append(f"{metric}_bucket{label} {running:g}")
-    label = _labels(names, values)
-    lines.append(f"{metric}_sum{label} {parts.get('sum', 0.0):g}")
-    lines.append(f"{metric}_count{label} {parts.get('count', 0.0):g}")
-    return lines

@@ -22,12 +22,12 @@ from coalmine.gateway import litellm_router
 from coalmine.gateway.assign import Assigner
 from coalmine.gateway.attempts import Accounts
 from coalmine.gateway.collector import Collector
+from coalmine.gateway.exposition import render
 from coalmine.gateway.fleet import EMPTY, Fleet, read_fleet
 from coalmine.gateway.follower import Follower
 from coalmine.gateway.gauges import gauges
 from coalmine.gateway.outbox import outbox_folder
 from coalmine.gateway.policy_source import PolicySource
-from coalmine.gateway.totals import render
 from coalmine.gateway.turns import Turns
 from coalmine.release import Slot
 from coalmine.rollout.policy import ServicePolicy
