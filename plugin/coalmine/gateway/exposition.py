@@ -49,7 +49,7 @@ def render(totals: Mapping[str, float], gauges: Mapping[str, Mapping[Labels, flo
             series[SEPARATOR.join(values[count:])] = value
     histograms = [_histogram(name, found) for name, found in parts.items()]
     registry = CollectorRegistry(auto_describe=False)
-    registry.register(_Families([  # type: ignore[arg-type]
+    registry.register(_Families([
         *counters.values(), *histograms, *(_gauge(name, found) for name, found in gauges.items()),
     ]))
     return generate_latest(registry).decode()
