@@ -147,11 +147,13 @@ def test_an_answer_rescued_after_its_headers_had_left_is_counted_apart():
     first = turn(1, "v2", conversation="demo-0009")
     late = turn(2, "v2", conversation="demo-0009", said="v1", ended=100.4)
     dies = replace(GOOD, dies=True, moves={"rollback": 1, "rescue": 1})
-    later = turn(3, "v1", conversation="demo-0009")
+    later = turn(3, "v1", conversation="demo-0009", moved="v2")
 
     found = judged([*STORY, first, late, later], dies)
 
     assert (found.late, found.wrong, found.held) == (1, (), True)
+    assert judged([*STORY, first, late], dies).held, "its last answer: nobody can be told"
+    assert not judged([*STORY, first, late, replace(later, moved=None)], dies).held
     assert judged([*STORY, late], GOOD).wrong
 
 

@@ -395,6 +395,37 @@ def test_a_client_cannot_choose_the_release_by(
     eventually(lambda: gateway.attempts("mapped") - counted == {("mapped-blue-1", "ok"): 1})
 
 
+ATTACKS: dict[str, dict[str, Any]] = {
+    "a list of models": {"model": "mapped,mapped.green,mapped.green"},
+    "a fallback to the other slot's group": {"fallbacks": ["mapped.green"]},
+    "a fallback to a deployment": {"fallbacks": ["mapped-green-1"]},
+    "a fallback that replaces our record": {
+        "fallbacks": [{"model": "mapped.green", "metadata": {}, "litellm_metadata": {}}]},
+    "a fallback in a fallback": {
+        "fallbacks": [{"model": "mapped", "num_retries": 0, "fallbacks": ["mapped-green-1"]}]},
+    "another provider": {"custom_llm_provider": "anthropic"},
+    "credentials of its own": {"extra_headers": {"Authorization": "Bearer nobody"}},
+}
+
+
+@pytest.mark.parametrize("attack", ATTACKS)
+def test_no_body_reaches_the_other_slot_even_while_stable_fails(
+    gateway: Gateway, engines: Engines, attack: str
+) -> None:
+    """Green is never asked, and what is counted is what the engines were asked."""
+    since, counted = engines.total(), gateway.attempts("mapped")
+    fields = {"model": "mapped", **ATTACKS[attack]}
+    with engines.faults("blue", error_share=1.0):
+        answer = gateway.client("sk-alice").ask("chat", fields.pop("model"), fresh(), **fields)
+    assert answer.status >= 400, answer
+    asked = engines.asked("mapped", since)
+    assert {name for name, _ in asked} == {"mapped-blue-1"}, asked
+    failed = ("mapped-blue-1", "error")
+    eventually(lambda: gateway.attempts("mapped")[failed] - counted[failed] == asked[failed])
+    # LiteLLM cools a deployment down that fails; the next test wants it warm.
+    eventually(lambda: gateway.client("sk-alice").ask("chat", "mapped", fresh()).good, 20)
+
+
 @pytest.mark.parametrize("model", ["mapped.green", "mapped-green-1"])
 def test_an_admin_may_address_the_other_slot(
     gateway: Gateway, engines: Engines, model: str

@@ -15,6 +15,9 @@ ABORTED = frozenset({"abort", "aborted", "error", "cancelled"})
 """Finish reasons with which vLLM ends an answer that it did not finish; the responses API says
 ``cancelled``."""
 
+MOST_TOKENS = 2**40
+"""No answer has as many; an engine that says so is not believed."""
+
 KEPT = 4096
 """Characters of an answer that are kept to recognise it later (see routing.history.TEXT_CAP)."""
 
@@ -63,14 +66,14 @@ def get(thing: Any, name: str) -> Any:
     return fields(thing).get(name)
 
 
-def _tokens(usage: Any) -> int | None:
+def tokens_of(usage: Any) -> int | None:
     """Return the completion tokens that a usage record names."""
     if usage is None:
         return None
     known = fields(usage)
     for name in ("completion_tokens", "output_tokens"):
         value = known.get(name)
-        if isinstance(value, int) and value > 0:
+        if isinstance(value, int) and 0 < value < MOST_TOKENS:
             return value
     return None
 
@@ -96,7 +99,7 @@ def plain_text(chunk: Any) -> str | None:
 def read_choices(answer: Any) -> Seen:
     """Read a chat or completions answer, whole or a chunk of it."""
     whole = fields(answer)
-    seen = Seen(tokens=_tokens(whole.get("usage")), failed=bool(whole.get("error")))
+    seen = Seen(tokens=tokens_of(whole.get("usage")), failed=bool(whole.get("error")))
     for choice in whole.get("choices") or ():
         about = fields(choice)
         seen.finish = about.get("finish_reason") or seen.finish
@@ -128,7 +131,7 @@ def read_response(answer: Any) -> Seen:
     """Read a whole answer of the responses API."""
     status = get(answer, "status")
     seen = Seen(
-        tokens=_tokens(get(answer, "usage")),
+        tokens=tokens_of(get(answer, "usage")),
         response_id=get(answer, "id"),
         finish=status if status in ("completed", "incomplete", "cancelled") else None,
         failed=status == "failed" or bool(get(answer, "error")),
@@ -188,13 +191,13 @@ def read_message_event(event: Any) -> Seen:
         return Seen()
     if kind == "message_delta":
         return Seen(finish=get(get(event, "delta"), "stop_reason"),
-                    tokens=_tokens(get(event, "usage")))
+                    tokens=tokens_of(get(event, "usage")))
     return Seen(failed=kind == "error")
 
 
 def read_message(answer: Any) -> Seen:
     """Read a whole answer of the messages API."""
-    seen = Seen(tokens=_tokens(get(answer, "usage")), finish=get(answer, "stop_reason"),
+    seen = Seen(tokens=tokens_of(get(answer, "usage")), finish=get(answer, "stop_reason"),
                 failed=get(answer, "type") == "error")
     for block in get(answer, "content") or ():
         if get(block, "type") == "tool_use":
@@ -253,4 +256,4 @@ def read_answer(answer: Any) -> Seen:
         return read_message(answer)
     if get(answer, "response") is not None:  # the last event of a nested stream
         return read_response_event(answer)
-    return Seen(content=True, finish="stop", tokens=_tokens(get(answer, "usage")))
+    return Seen(content=True, finish="stop", tokens=tokens_of(get(answer, "usage")))

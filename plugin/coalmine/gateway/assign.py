@@ -11,6 +11,7 @@ import asyncio
 import logging
 import secrets
 import time
+from collections import Counter
 from collections.abc import Callable
 from concurrent.futures import Executor
 from dataclasses import dataclass, replace
@@ -39,6 +40,10 @@ from coalmine.state import State, StateBusy, StateError, StateUnreachable
 log = logging.getLogger("coalmine.assign")
 
 T = TypeVar("T")
+
+NEW_A_MINUTE = 3000
+"""New conversations of one key that a worker takes in a minute. More get stable and no pin: a pin
+outlives its request by a day, and nobody may fill the state."""
 
 KNOWN_FOR = 60.0
 """Seconds for which known pins are kept while the state is out of reach."""
@@ -98,6 +103,8 @@ class Assigner:
         self._executor = executor
         self._mono = mono
         self._failed = float("-inf")
+        self._fresh: Counter[str] = Counter()
+        self._minute = -1
         self._answers: dict[str, tuple[
             RoutingPlan | None, dict[tuple[int, bool, bool], tuple[Pin, Decision]]]] = {}
         self.pins: Memory[bytes, int] = Memory()
@@ -207,6 +214,19 @@ class Assigner:
             turn.pin = decision.pin
         turn.decision = decision
 
+    def _too_many(self, turn: Turn, plan: RoutingPlan) -> bool:
+        """Count a new conversation of the caller's; say whether there are too many of them."""
+        minute = int(self._mono() // 60)
+        if minute != self._minute:
+            self._minute = minute
+            self._fresh.clear()
+        self._fresh[turn.caller] += 1
+        if self._fresh[turn.caller] <= NEW_A_MINUTE:
+            return False
+        self._unrecognised(turn, plan, "too_many_new")
+        turn.bound = False
+        return True
+
     def _began(self, turn: Turn, decision: Decision) -> None:
         """Count a conversation that was given its arm just now."""
         self._count("coalmine_conversations_total", turn.service, decision.release,
@@ -220,6 +240,8 @@ class Assigner:
 
     def _afresh(self, turn: Turn, plan: RoutingPlan, up: Up) -> None:
         """A conversation that begins without an id: drawn now, written after its answer."""
+        if self._too_many(turn, plan):
+            return
         draw = self._draw(turn, plan)
         decision = decide(plan, None, new=not turn.stale, stable_up=up.stable,
                           candidate_up=up.candidate, draw=draw)
@@ -234,6 +256,8 @@ class Assigner:
         if code is None:
             if turn.stale:
                 self._unrecognised(turn, plan, "state_unreachable")
+                return
+            if self._too_many(turn, plan):
                 return
             grace = plan.phase in ROLLOUT_RUNS and self._now() - plan.began < plan.grace
             first = decide(plan, None, new=not grace, stable_up=up.stable,

@@ -200,14 +200,15 @@ class Accounts:
     def cached(self, turn: Turn) -> None:
         """LiteLLM's cache answered: there was no attempt."""
         running = turn.open
-        release = running.release if running else (turn.pending.release if turn.pending else "")
+        release = running.release if running else (turn.pending[0].release if turn.pending else "")
         if running is not None:
             self._leave(turn, running)
         elif turn.pending is None:
             return
         turn.open = None
-        if self._taken(turn) is not None and turn.waited is not None:
-            self._sink.void(turn.waited)
+        waiting = self._taken(turn)
+        if waiting is not None:
+            self._sink.void(waiting[1])
         turn.finished = self._mono()
         self._count("coalmine_cached_total", turn.service, release)
 
@@ -219,9 +220,9 @@ class Accounts:
         if turn.open is not None and turn.open.streaming:
             turn.told = (tokens, cost)
             return
-        pending = self._taken(turn)
-        if pending is not None:
-            self._ended(_priced(pending, tokens, cost), turn.waited)
+        waiting = self._taken(turn)
+        if waiting is not None:
+            self._ended(_priced(waiting[0], tokens, cost), waiting[1])
 
     def request_failed(self, turn: Turn, error: BaseException) -> None:
         """The whole request failed; what is still open failed with it."""
@@ -243,7 +244,8 @@ class Accounts:
 
     def settle(self, turn: Turn, older_than: float) -> None:
         """Ship an ended attempt whose log event does not come."""
-        if turn.pending is not None and self._wall() - turn.pending.at > older_than:
+        pending = turn.pending
+        if pending is not None and self._wall() - pending[0].at > older_than:
             self._ship_pending(turn)
 
     def _leave(self, turn: Turn, running: OpenAttempt) -> None:
@@ -293,15 +295,15 @@ class Accounts:
         elif turn.told is not None:
             self._ended(_priced(attempt, *turn.told))
         else:
-            turn.waited = self._sink.wait(attempt)
-            turn.pending = attempt  # tokens and cost come with the log event
+            # Tokens and cost come with the log event.
+            turn.pending = attempt, self._sink.wait(attempt)
 
     def _ship_pending(self, turn: Turn) -> None:
-        pending = self._taken(turn)
-        if pending is not None:
-            self._ended(pending, turn.waited)
+        waiting = self._taken(turn)
+        if waiting is not None:
+            self._ended(*waiting)
 
-    def _taken(self, turn: Turn) -> Attempt | None:
+    def _taken(self, turn: Turn) -> tuple[Attempt, int] | None:
         """Take the attempt that waits, so that nobody ships it twice: the sweeper is a thread."""
         with self._shipping:
             pending, turn.pending = turn.pending, None

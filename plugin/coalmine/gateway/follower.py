@@ -219,6 +219,7 @@ class Follower:
             return self.state
 
     def _refresh(self) -> None:
+        generation = self._generation
         try:
             state = self._connected()
             generation = state.generation()
@@ -239,6 +240,8 @@ class Follower:
                 self._to_snapshot()
             self._follow_moves()
         except CoalmineError as error:  # also a policy that names a variable that is not set
+            # One failure is not repeated by each request; the poll looks again.
+            self._generation = generation
             log.warning("the shared state is out of reach: %s", error)
 
     def _birth(self, found: dict[str, Service]) -> None:

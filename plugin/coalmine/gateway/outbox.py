@@ -51,7 +51,9 @@ class Outbox:
         self._head(0)
 
     def _write(self, *fields: Any) -> None:
-        os.write(self._file, orjson.dumps(fields, option=orjson.OPT_APPEND_NEWLINE))
+        line = orjson.dumps(fields, option=orjson.OPT_APPEND_NEWLINE)
+        if os.write(self._file, line) != len(line):
+            raise OSError("the outbox took half a line")
 
     def _head(self, number: int) -> None:
         self._write("worker", self._worker, self._gateway, number)
@@ -117,7 +119,8 @@ def left_behind(text: str) -> list[Batch]:
             waiting.pop(fields[0], None)
         elif kind == "batch":
             number, names = fields[:2]
-            last = Batch(worker, gateway, number, tuple(waiting.pop(name) for name in names))
+            held = tuple(waiting.pop(name) for name in names if name in waiting)
+            last = Batch(worker, gateway, number, held)
     batches = [last] if last is not None else []
     if waiting and worker:
         batches.append(Batch(worker, gateway, number + 1, tuple(waiting.values())))
@@ -152,6 +155,9 @@ def adopt(folder: Path, mine: Path | None, ship: Callable[[Batch], None]) -> int
             path.unlink(missing_ok=True)
         except BlockingIOError:
             continue
+        except (ValueError, TypeError, KeyError, IndexError) as error:
+            log.error("the outbox %s cannot be read, it is put aside: %s", path, error)
+            path.rename(path.with_suffix(".broken"))
         finally:
             os.close(file)
     return adopted

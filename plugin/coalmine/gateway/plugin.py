@@ -12,7 +12,7 @@ from typing import Any
 
 from litellm.integrations.custom_logger import CustomLogger
 
-from coalmine.gateway.answers import Seen, merge, plain_text, read_chunk
+from coalmine.gateway.answers import Seen, merge, plain_text, read_chunk, tokens_of
 from coalmine.gateway.finish_reasons import CURRENT, from_cache, provider_finished
 from coalmine.gateway.guard import guarded, guarded_call, nothing
 from coalmine.gateway.requests import Requests, deployment_id
@@ -117,7 +117,9 @@ class CoalminePlugin(CustomLogger):
                     CURRENT.set(turn)  # another task may read on: the first chunk has its own
             except BaseException as error:
                 await self._ended(turn, parts, error, None)
-                source = None if sent else await self._rescued(turn, request_data)
+                # A client that has gone away is no failure, and nobody waits for a second answer.
+                lost = sent or not isinstance(error, Exception)
+                source = None if lost else await self._rescued(turn, request_data)
                 if source is None:
                     raise
         await self._ended(turn, parts, None, stream)
@@ -184,10 +186,10 @@ class CoalminePlugin(CustomLogger):
         if kwargs.get("cache_hit"):
             self.worker.accounts.cached(turn)
             return
-        usage = (kwargs.get("standard_logging_object") or {}).get("completion_tokens")
+        usage = tokens_of(kwargs.get("standard_logging_object"))
         cost = kwargs.get("response_cost")
         # 0 where LiteLLM does not know: a streamed text completion.
-        self.worker.accounts.logged(turn, usage if isinstance(usage, int) and usage else None,
+        self.worker.accounts.logged(turn, usage,
                                     float(cost) if isinstance(cost, (int, float)) else None)
 
     @guarded(nothing)

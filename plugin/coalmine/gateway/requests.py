@@ -12,6 +12,7 @@ from typing import Any
 
 from coalmine.gateway import litellm_router
 from coalmine.gateway.assign import Up
+from coalmine.gateway.bodies import map_fallbacks, strip_choices, strip_transport
 from coalmine.gateway.fleet import Deployment
 from coalmine.gateway.identity import KINDS, identify
 from coalmine.gateway.turns import BUCKETS, Turn
@@ -21,8 +22,8 @@ from coalmine.routing.keys import hidden
 
 log = logging.getLogger("coalmine.requests")
 
-STRIPPED = ("_excluded_deployment_ids", "_target_order", "specific_deployment")
-"""Fields of a body with which a client could choose a deployment."""
+NAME_CAP = 256
+"""Characters kept of a model's name that is no service's."""
 
 
 class Requests:
@@ -40,13 +41,17 @@ class Requests:
     async def begin(self, data: dict[str, Any], key: Any, call_type: str) -> None:
         """A client's request has come in: give it a record, a conversation and an arm."""
         worker = self._worker
-        for field in STRIPPED:
-            data.pop(field, None)
+        admin = _is_admin(key)
+        strip_choices(data)
+        if not admin:
+            map_fallbacks(data, worker.fleet.aliases)
         model = litellm_router.resolved_group(data.get("model"))
-        service = self._service(data, model, admin=_is_admin(key))
+        service = self._service(data, model, admin=admin)
         kind = KINDS.get(call_type, "other")
-        turn = worker.turns.begin(data, service or str(model or ""), kind, worker.mono())
-        turn.admin = _is_admin(key)
+        turn = worker.turns.begin(data, service or str(model or "")[:NAME_CAP], kind, worker.mono())
+        turn.admin = admin
+        if service and not admin:
+            strip_transport(data)
         turn.client_timeout = bool(data.get("client_side_timeout"))
         salt = worker.follower.salt()
         turn.caller = caller_hash(salt, str(getattr(key, "api_key", None) or "anonymous"))
@@ -73,11 +78,22 @@ class Requests:
             return None
         if self._worker.follower.plan(model) is not None:
             return model
+        if "," in model:  # LiteLLM would split it: several attempts at once under one record
+            model = next((part for part in map(str.strip, model.split(",", 64))
+                          if self._known(part)), model)
+            if self._worker.follower.plan(model) is not None:
+                data["model"] = model
+                return model
         service = self._worker.fleet.aliases.get(model)
         if service is None or admin:
             return None
         data["model"] = service
         return service
+
+    def _known(self, name: str) -> bool:
+        """Whether a name is a service's, or one of its slots' or deployments'."""
+        return (self._worker.follower.plan(name) is not None
+                or name in self._worker.fleet.aliases)
 
     async def _up(self, turn: Turn, plan: RoutingPlan) -> Up:
         """Say which arms have a deployment left for this request."""
@@ -137,6 +153,9 @@ class Requests:
             # LiteLLM asks once for each attempt: one that is still open has failed on the way.
             worker.accounts.superseded(turn)
         plan = worker.plan(model)
+        if plan is None and not (turn is not None and turn.admin):
+            # Another slot's group, by a fallback or a list: stable of its service.
+            plan = worker.plan(worker.fleet.aliases.get(model, ""))
         if plan is None:
             return healthy
         arm = Arm.STABLE
@@ -147,7 +166,7 @@ class Requests:
                 decision = worker.assigner.again(turn, plan, up)
             arm = decision.arm
         if arm is Arm.CANDIDATE:
-            chosen = worker.fleet.deployments(model, plan.slots.get(plan.candidate or ""))
+            chosen = worker.fleet.deployments(plan.service, plan.slots.get(plan.candidate or ""))
             if chosen:
                 return list(chosen)
         return await self._stable(plan, healthy)

@@ -82,8 +82,8 @@ class Turn:
         told_headers: the answer's headers have been made.
         open: the attempt that runs, None between attempts.
         ended: attempts that have ended.
-        waited: name under which the sink knows `pending`.
-        pending: the ended attempt that waits for LiteLLM's log event, to learn tokens and cost.
+        pending: the ended attempt that waits for LiteLLM's log event, to learn tokens and cost, and
+            the name under which the sink knows it.
         told: tokens and cost, where the log event came before the stream's end.
         rescue: the list that LiteLLM was given as fallbacks, and `usual` what it would have had.
         answer, calls, response_id: what the answer said, to recognise it later.
@@ -115,8 +115,7 @@ class Turn:
     told_headers: bool = False
     open: OpenAttempt | None = None
     ended: int = 0
-    pending: Attempt | None = None
-    waited: int | None = None
+    pending: tuple[Attempt, int] | None = None
     told: tuple[int | None, float | None] | None = None
     rescue: list[Any] | None = None
     usual: list[Any] | None = None

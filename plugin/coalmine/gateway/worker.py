@@ -128,7 +128,9 @@ class Worker:
 
     def plan(self, service: str) -> Any:
         """The plan in force, re-read first when the state is known to have changed."""
-        if self.follower.outdated():
+        state = self.follower.state
+        # Over a network the follower's thread is at it already; the loop must not wait for it.
+        if state is not None and not state.shared and self.follower.outdated():
             self.follower.refresh()
         return self.follower.plan(service)
 

@@ -15,9 +15,7 @@ def judged(turns: Iterable[Turn], facts: Facts) -> Findings:
     turns = sorted(turns, key=lambda turn: (turn.conversation, turn.number))
     late = [turn for turn in turns if _late(turn, facts)]
     told = sum(turn.moved is not None for turn in turns)
-    # The text tells where they were, and that they moved.
-    turns = [replace(turn, release=STABLE, moved=CANDIDATE) if turn in late else turn
-             for turn in turns]
+    turns, untold = _with_late_moves(turns, late)
     cuts = [turn for turn in turns if _died(turn, facts)]
     errors = tuple(_told(turn, turn.error or "") for turn in turns
                    if turn.error is not None and turn not in cuts)
@@ -41,8 +39,29 @@ def judged(turns: Iterable[Turn], facts: Facts) -> Findings:
         late=len(late),
         wrong=wrong,
         errors=errors,
-        promises=tuple(_promises(len(turns), wrong, errors, (told, len(late)), facts)),
+        promises=tuple(_promises(len(turns), wrong, errors, (told, untold), facts)),
     )
+
+
+def _with_late_moves(turns: list[Turn], late: list[Turn]) -> tuple[list[Turn], int]:
+    """Return the turns with late moves where they happened, and how many nobody could be told of.
+
+    The headers of a late one had left before it was rescued: its text tells where it was, and the
+    conversation's next answer says that it has moved. Some have no next answer.
+    """
+    found: list[Turn] = []
+    open_moves: set[str] = set()
+    for turn in turns:
+        if turn in late:
+            open_moves.add(turn.conversation)
+            found.append(replace(turn, release=STABLE, moved=CANDIDATE))
+        elif turn.conversation in open_moves and turn.moved == CANDIDATE:
+            open_moves.discard(turn.conversation)
+            found.append(replace(turn, moved=None))
+        else:
+            found.append(turn)
+    last = {turn.conversation: turn for turn in turns if turn.release is not None}
+    return found, sum(last[turn.conversation] is turn for turn in late)
 
 
 def wrong_turns(turns: Iterable[Turn], applied: float | None = None) -> Iterator[str]:
@@ -91,9 +110,10 @@ def _promises(turns: int, wrong: tuple[str, ...], errors: tuple[str, ...],
     yield Promise("no error reached a user", not errors, f"{len(errors)} of {turns} turns")
     yield Promise("nobody was served by a wrong release", not wrong,
                   f"{len(wrong)} of {turns} turns")
-    counted, late = sum(facts.moves.values()), f" and {told[1]} too late" if told[1] else ""
+    last = f" and {told[1]} in a last answer, whose headers had left" if told[1] else ""
+    counted = sum(facts.moves.values())
     yield Promise("every move was told to its client", sum(told) == counted,
-                  f"{told[0]} told{late}, {counted} counted")
+                  f"{told[0]} told{last}, {counted} counted")
     early = facts.flip is not None and facts.bad is not None and facts.flip < facts.bad
     by_itself = facts.flip is not None and facts.by.startswith("guardrail ")
     yield Promise("it rolled back by itself, and not before v2 went bad", by_itself and not early,
