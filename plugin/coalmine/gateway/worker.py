@@ -31,7 +31,7 @@ from coalmine.gateway.policy_source import PolicySource
 from coalmine.gateway.turns import Turns
 from coalmine.release import Slot
 from coalmine.rollout.policy import ServicePolicy
-from coalmine.state import State, open_state
+from coalmine.state import State, StateRefused, open_state
 
 log = logging.getLogger("coalmine")
 
@@ -180,6 +180,9 @@ class Worker:
         name = f"coalmine-observe-{os.getuid()}-{hashlib.sha256(started).hexdigest()[:12]}"
         place = Path(tempfile.gettempdir()) / name
         place.mkdir(mode=0o700, exist_ok=True)
+        found = place.stat()
+        if found.st_uid != os.getuid() or found.st_mode & 0o077:
+            raise StateRefused(f"{place} is not ours alone", "remove it and restart the proxy")
         return open_state(f"sqlite:///{place}/observe.db", base=place)
 
     def _moved(self, keys: list[bytes] | None) -> None:
