@@ -635,6 +635,14 @@ def test_without_a_policy_it_observes_each_deployment_and_touches_no_routing(
     assert {dict(labels)["release"] for labels in series} == {""}
     assert {dict(labels)["arm"] for labels in series} == {""}
     assert gateway.client().get("/coalmine/api/services").json() == {"services": []}
+    # A policy that comes later needs a restart, and says so; half a rollout would be worse.
+    (gateway.directory / "coalmine.yaml").write_text(
+        "services: {plain: {releases: {v1: {slot: blue}, v2: {slot: green}}, stable: v1}}")
+    eventually(lambda: gateway.client(None).get("/coalmine/healthz").json()["policy"]
+               == "restart_needed")
+    assert gateway.client().post(
+        "/coalmine/api/services/plain/start", {"release": "v2"}).status == 404
+    assert gateway.client().ask("chat", "plain", text()).release is None
 
 
 def test_bypass_switches_everything_off(

@@ -27,7 +27,10 @@ def share(part: Any, whole: Any) -> str:
     few, all_ = number(part), number(whole)
     if few is None:
         return NONE
-    return f"{few:.0f} ({few / all_ * 100:.2g} %)" if all_ else f"{few:.0f}"
+    if not all_:
+        return f"{few:.0f}"
+    percent = few / all_ * 100
+    return f"{few:.0f} ({percent:.2g} %)" if percent < 99 else f"{few:.0f} ({percent:.0f} %)"
 
 
 def count(value: Any) -> str:

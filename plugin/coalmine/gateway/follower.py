@@ -82,6 +82,7 @@ class Follower:
         self._boot_installation: str | None = None
         self._plans: Mapping[str, RoutingPlan] = {}
         self._generation = -1
+        self._complaint = ""
         self._heard = float("-inf")
         self._pending: dict[str, tuple[Service, Entry]] = {}
         self._moves = -1
@@ -242,7 +243,11 @@ class Follower:
         except CoalmineError as error:  # also a policy that names a variable that is not set
             # One failure is not repeated by each request; the poll looks again.
             self._generation = generation
-            log.warning("the shared state is out of reach: %s", error)
+            if str(error) != self._complaint:
+                self._complaint = str(error)
+                log.warning("the shared state is not used: %s", error)
+            return
+        self._complaint = ""
 
     def _birth(self, found: dict[str, Service]) -> None:
         """Put services there that the policy names and nobody knows yet."""

@@ -64,6 +64,8 @@ class Worker:
         self.mono = mono
         self._wall = wall
         self.source = PolicySource(Path(environ.get("COALMINE_CONFIG", "coalmine.yaml")), environ)
+        self._observing = self.source.observing
+        self._policy_appeared = False
         policy = self.source.policy
         self.gateway = (policy.gateway if policy else None) or socket.gethostname()
         self.executor = ThreadPoolExecutor(THREADS, thread_name_prefix="coalmine-state")
@@ -81,7 +83,7 @@ class Worker:
         )
         self.follower = Follower(
             self.id, self.gateway, connect=self._connect, policy=lambda: self.source.policy,
-            snapshot=None if self.source.observing else self.source.beside(
+            snapshot=None if self._observing else self.source.beside(
                 "coalmine-snapshot.json"),
             in_flight=self.accounts.in_flight, on_moves=self._moved, tick=self._tick, wall=wall,
         )
@@ -103,7 +105,7 @@ class Worker:
         self.follower.start()
         self.look_at_fleet()
         self.collector.start()
-        if not self.source.observing:
+        if not self._observing:
             self.controller.start()
         litellm_router.mount(build_api(Surroundings(
             commands=self.commands, applied=self.follower, policy=lambda: self.source.policy,
@@ -113,7 +115,7 @@ class Worker:
             executor=self.executor, wall=self._wall,
         )))
         log.info("Coalmine: worker %s of gateway %s, %s", self.id, self.gateway,
-                 "no policy: observing" if self.source.observing
+                 "no policy: observing" if self._observing
                  else f"policy {self.source.path}")
 
     # what the hooks ask --------------------------------------------------------------------------
@@ -168,7 +170,7 @@ class Worker:
     # ---------------------------------------------------------------------------------------------
 
     def _connect(self) -> State:
-        if not self.source.observing:
+        if not self._observing:
             address = self.source.state_url()
             policy = self.source.policy
             ttl = max((s.sessions.ttl for s in policy.services.values()) if policy else (),
@@ -198,7 +200,13 @@ class Worker:
         if now - self._swept < 1.0:
             return
         self._swept = now
-        self.source.reread()
+        if not self._observing:
+            self.source.reread()
+        elif not self._policy_appeared and self.source.path.exists():
+            # State and controller belong to a start: half of a rollout would be worse than none.
+            self._policy_appeared = True
+            log.warning("the policy %s is there now: restart the proxy to use it",
+                        self.source.path)
         self.look_at_fleet()
         for turn in self.turns:
             self.accounts.settle(turn, SETTLE)
@@ -226,9 +234,10 @@ class Worker:
         return {
             "status": "ok" if well else "degraded",
             "mode": "stable_only" if self.problems else (
-                "observe" if self.source.observing else "rollout"),
+                "observe" if self._observing else "rollout"),
             "state": "reached" if reached else "out_of_reach",
-            "policy": "error" if self.source.error else "ok",
+            "policy": "error" if self.source.error else (
+                "restart_needed" if self._policy_appeared else "ok"),
             "litellm": "unsupported" if self.problems else "ok",
             "warnings": len(self.fleet.warnings),
         }, well
