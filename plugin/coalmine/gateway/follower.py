@@ -83,6 +83,7 @@ class Follower:
         self._plans: Mapping[str, RoutingPlan] = {}
         self._generation = -1
         self._complaint = ""
+        self._adopted = False
         self._heard = float("-inf")
         self._pending: dict[str, tuple[Service, Entry]] = {}
         self._moves = -1
@@ -163,6 +164,7 @@ class Follower:
 
     def _adopt(self, services: Mapping[str, Service]) -> None:
         """Make `services` the ones in force: both maps are swapped whole."""
+        self._adopted = True
         policy = self._policy()
         rules = policy.services if policy else {}
         plans = {name: routing_plan(service, rules.get(name))
@@ -229,7 +231,7 @@ class Follower:
             with self._lock:
                 merged, lost = self._newer(found)
                 # The first time even if equal: until then the plans are the boot's, stable only.
-                changed = merged != self._services or self._generation == -1
+                changed = merged != self._services or not self._adopted
                 if changed:
                     self._adopt(merged)
                 self._generation = generation
