@@ -51,7 +51,6 @@ class Accounts:
         count: adds to a counter (metric, labels …).
         plan: returns a service's plan, None where there is none.
         fleet: returns the deployments as they are now.
-        hide: returns the hash that stands for a conversation's key.
         wall: unix seconds; mono: monotonic seconds.
     """
 
