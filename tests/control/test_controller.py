@@ -311,6 +311,22 @@ def test_it_goes_on_after_the_state_was_away(
     until(lambda: now(state).phase in BACK)
 
 
+def test_a_quick_round_acts_as_soon_as_something_is_shipped_or_changed(
+    state: State, put: Make, ship: Make, attempt: Make, controller: Make, clock: Any
+) -> None:
+    """Time alone is looked at by whole rounds, what happens by every one."""
+    put(phase=Phase.CANARY)
+    leader = controller("w1")
+    leader.turn(state)
+    before = now(state)
+    clock.now += 10
+    leader.turn(state, quick=True)
+    assert now(state) == before
+    ship(*failures(attempt))
+    leader.turn(state, quick=True)
+    assert now(state).phase in BACK
+
+
 def test_it_outlives_a_fault_of_ours(
     state: State, put: Make, ship: Make, attempt: Make, controller: Make, until: Make,
     counted: Counter[tuple[str, ...]], monkeypatch: pytest.MonkeyPatch,
@@ -320,10 +336,10 @@ def test_it_outlives_a_fault_of_ours(
     leader = controller("w1")
     faults, real = [ValueError("once"), KeyError("twice")], leader.turn
 
-    def turn(on: State) -> None:
+    def turn(on: State, **how: Any) -> None:
         if faults:
             raise faults.pop()
-        real(on)
+        real(on, **how)
 
     monkeypatch.setattr(leader, "turn", turn)
     leader.start()

@@ -22,6 +22,7 @@ from coalmine.rollout.advance import Observed, next_event
 from coalmine.rollout.policy import Policy
 from coalmine.rollout.service import Service
 from coalmine.rollout.transitions import Refused, apply
+from coalmine.routing import Phase
 from coalmine.state import Beat, State, StateError
 
 log = logging.getLogger("coalmine.controller")
@@ -31,6 +32,10 @@ LEASE = 1.5
 
 TICK = 0.2
 """Seconds between two looks when nothing rings."""
+
+ROUND = 0.6
+"""Seconds between two full rounds while nothing was shipped and no service has changed: time alone
+ends soaks, pauses and windows. What is shipped or changed is looked at within a tick."""
 
 PUBLISH = 1.0
 """Seconds between two publications of the figures."""
@@ -81,6 +86,9 @@ class Controller:
         self._leads = False
         self._renewed = float("-inf")
         self._cursor = ""
+        self._generation = -1
+        self._round = float("-inf")
+        self._services: dict[str, Service] = {}
         self._figures: dict[str, Figures] = {}
         self._published: dict[str, float] = {}
         self._named: dict[str, dict[str, Any]] = {}
@@ -120,7 +128,7 @@ class Controller:
                 else:
                     self._stop.wait(TICK)
                 if state is not None and not self._stop.is_set() and self._lead(state):
-                    self.turn(state)
+                    self.turn(state, quick=time.monotonic() - self._round < ROUND)
             except CoalmineError as error:
                 log.warning("the controller stands still: %s", error)
                 self._stop.wait(TICK)
@@ -143,11 +151,20 @@ class Controller:
         if self._leads and not led:
             log.info("worker %s is the controller now", self._worker)
             self._cursor, self._figures, self._published, self._named = "", {}, {}, {}
+            self._round = float("-inf")
         return self._leads
 
-    def turn(self, state: State) -> None:
-        """One round: take in what was shipped, judge, act, publish."""
-        services = state.load()
+    def turn(self, state: State, *, quick: bool = False) -> None:
+        """One round: take in what was shipped, judge, act, publish.
+
+        A quick one ends early when nothing was shipped and no service has changed.
+        """
+        generation = state.generation()
+        quick = quick and generation == self._generation
+        if not quick:
+            self._services = state.load()
+            self._generation = generation
+        services = self._services
         for name, service in services.items():
             known = self._figures.get(name)
             if known is None:
@@ -155,9 +172,12 @@ class Controller:
                 known.follow(service, state.published(published_name(name)))
             else:
                 known.follow(service)
-        if not self._read(state):
+        shipped = self._read(state)
+        if shipped is None or (quick and not shipped):
             return
-        workers = state.workers()
+        self._round = time.monotonic()
+        drains = any(service.phase is Phase.ROLLING_BACK for service in services.values())
+        workers = state.workers() if drains else []
         for name, service in services.items():
             try:
                 self._judge(state, service, self._figures[name], workers)
@@ -177,19 +197,22 @@ class Controller:
         after = self._act(state, service, event, verdict) if event is not None else service
         self._publish(state, after, figures, verdict, now, changed=event is not None)
 
-    def _read(self, state: State) -> bool:
-        """Take in what was shipped; False when the lease was lost over it."""
+    def _read(self, state: State) -> bool | None:
+        """Take in what was shipped, and say whether there was any; None when the lease was lost
+        over it."""
+        shipped = False
         while True:
             cursor, batches = state.batches(self._cursor, READS)
+            shipped = shipped or bool(batches)
             self._cursor = cursor
             latest = self._wall() + AHEAD
             for batch in batches:
                 for row in batch.attempts:
                     self._take(row, latest)
             if len(batches) < READS:
-                return True
+                return shipped
             if not self._lead(state) or self._stop.is_set():
-                return False
+                return None
 
     def _take(self, row: Any, latest: float) -> None:
         try:

@@ -211,6 +211,8 @@ def read_message(answer: Any) -> Seen:
 
 def merge(parts: list[Seen]) -> Seen:
     """Return several parts as one."""
+    if len(parts) == 1:
+        return parts[0]
     whole = Seen()
     for part in parts:
         whole.content = whole.content or part.content
@@ -236,7 +238,7 @@ def read_chunk(chunk: Any) -> Seen:
                 parts.append(read_message_event(event))
             elif "error" in event:
                 parts.append(Seen(failed=True))
-        return parts[0] if len(parts) == 1 else merge(parts)
+        return merge(parts)
     if get(chunk, "choices") is not None:
         return read_choices(chunk)
     kind = get(chunk, "type")

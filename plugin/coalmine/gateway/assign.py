@@ -14,8 +14,8 @@ import time
 from collections import Counter
 from collections.abc import Callable
 from concurrent.futures import Executor
-from dataclasses import dataclass, replace
-from typing import Protocol, TypeVar
+from dataclasses import replace
+from typing import NamedTuple, Protocol, TypeVar
 
 from coalmine.gateway.identity import Identity, aliases_of, original_response_id
 from coalmine.gateway.memory import Memory
@@ -70,8 +70,7 @@ class Knowledge(Protocol):
         """The installation's salt."""
 
 
-@dataclass(frozen=True, slots=True)
-class Up:
+class Up(NamedTuple):
     """Which arms have a deployment left for a request."""
 
     stable: bool = True

@@ -164,18 +164,16 @@ class Accounts:
         running = turn.open
         if running is None:
             return
-        running.streaming = True
         self._heard(running)
         if turn.history is not None and len(turn.answer) < KEPT:
             turn.answer += text
 
     def _heard(self, running: OpenAttempt) -> None:
-        now = self._mono()
+        running.last = self._mono()
         if running.first is None:
-            running.first = now
+            running.first, running.streaming = running.last, True
         else:
             running.gaps += 1
-        running.last = now
 
     def streamed(self, turn: Turn, whole: Seen, error: BaseException | None = None,
                  finished: bool | None = None) -> None:

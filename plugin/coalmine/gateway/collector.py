@@ -110,12 +110,11 @@ class Collector:
 
         :meth:`add` or :meth:`void` follow. If this worker dies before, it is shipped as it is.
         """
-        attempt = _fit(attempt)
         with self._adding:
             self._names += 1
             if self._outbox is not None:
                 try:
-                    self._outbox.attempt(self._names, to_row(attempt))
+                    self._outbox.attempt(self._names, to_row(_fit(attempt)))
                 except OSError as error:
                     self._give_up_outbox(f"it cannot be written: {error}")
             self._untold.add(self._names)
@@ -133,7 +132,6 @@ class Collector:
 
     def add(self, attempt: Attempt, waited: int | None = None) -> None:
         """Take an ended attempt, in the place of the one that `waited`."""
-        attempt = _fit(attempt)
         name = self.wait(attempt) if waited is None else waited
         with self._adding:
             self._untold.discard(name)
@@ -210,7 +208,7 @@ class Collector:
                     self._give_up_outbox(f"it cannot be written: {error}")
         with self._lock:
             counts, self._counts = self._counts, Counter()
-        ended = [attempt for _, attempt in taken]
+        ended = [_fit(attempt) for _, attempt in taken]
         totals = totals_of(ended)
         for name, value in counts.items():
             totals[name] = totals.get(name, 0.0) + value

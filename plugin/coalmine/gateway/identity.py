@@ -7,8 +7,7 @@ history. What the client does not state is never guessed from the message's shap
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 from coalmine.routing.history import History, read_history
 from coalmine.routing.keys import caller_key, explicit_key, history_aliases, response_alias
@@ -35,8 +34,7 @@ TELLING = 24
 """Characters from which on an answer may tell one conversation from another by itself."""
 
 
-@dataclass(frozen=True, slots=True)
-class Identity:
+class Identity(NamedTuple):
     """What a request says about its conversation.
 
     Attributes:

@@ -36,8 +36,10 @@ class Memory(Generic[K, V]):
         kept = self._kept
         value = kept.get(key)
         if value is not None:
-            with suppress(KeyError):  # forgotten by another thread in between
+            try:
                 kept.move_to_end(key)
+            except KeyError:
+                return value  # forgotten by another thread in between
         return value
 
     def put(self, key: K, value: V, since: int | None = None) -> None:

@@ -15,7 +15,7 @@ from coalmine.gateway.assign import Up
 from coalmine.gateway.bodies import map_fallbacks, strip_choices, strip_transport
 from coalmine.gateway.fleet import Deployment
 from coalmine.gateway.identity import KINDS, identify
-from coalmine.gateway.turns import BUCKETS, Turn
+from coalmine.gateway.turns import BUCKETS, Turn, metadata_of
 from coalmine.gateway.worker import Worker
 from coalmine.routing import ROLLOUT_RUNS, Arm, RoutingPlan
 from coalmine.routing.keys import hidden
@@ -60,12 +60,9 @@ class Requests:
         rules = worker.rules(service) if service else None
         if plan is None or rules is None or service is None or worker.problems:
             return
-        metadata: dict[str, Any] = next(
-            (data[b] for b in BUCKETS if isinstance(data.get(b), dict)), {}
-        )
         identity = identify(
-            data, metadata, service=service, kind=kind, caller=turn.caller, unit=plan.unit,
-            headers=plan.headers, salt=salt,
+            data, metadata_of(data) or {}, service=service, kind=kind, caller=turn.caller,
+            unit=plan.unit, headers=plan.headers, salt=salt,
         )
         await worker.assigner.assign(turn, identity, plan, await self._up(turn, plan),
                                      rules.stale_after)

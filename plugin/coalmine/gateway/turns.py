@@ -126,11 +126,23 @@ class Turn:
     finished: float | None = None
 
 
+def metadata_of(data: Mapping[str, Any]) -> dict[str, Any] | None:
+    """Return LiteLLM's metadata of a request, None when it carries none."""
+    for bucket in BUCKETS:
+        metadata = data.get(bucket)
+        if isinstance(metadata, dict):
+            return metadata
+    return None
+
+
 class Turns:
     """The requests that run in this worker, and those that ended a moment ago."""
 
     def __init__(self) -> None:
         self._by_token: dict[str, Turn] = {}
+        # No client ever sees a token, so none can guess one: not the secret half of it.
+        self._secret = secrets.token_hex(12)
+        self._began = 0
 
     def __len__(self) -> int:
         return len(self._by_token)
@@ -140,12 +152,12 @@ class Turns:
 
     def begin(self, data: dict[str, Any], service: str, kind: str, now: float) -> Turn:
         """Begin the record of a request and put its token into the request's metadata."""
-        turn = Turn(secrets.token_hex(12), service, kind, now)
-        bucket = next((b for b in BUCKETS if isinstance(data.get(b), dict)), None)
-        if bucket is None:
-            data[BUCKETS[-1]] = {TOKEN: turn.token}
-        else:
-            data[bucket][TOKEN] = turn.token
+        self._began += 1
+        turn = Turn(f"{self._secret}{self._began}", service, kind, now)
+        metadata = metadata_of(data)
+        if metadata is None:
+            metadata = data[BUCKETS[-1]] = {}
+        metadata[TOKEN] = turn.token
         self._by_token[turn.token] = turn
         return turn
 

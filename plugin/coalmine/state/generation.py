@@ -10,7 +10,6 @@ import mmap
 import os
 import struct
 import time
-from contextlib import suppress
 from pathlib import Path
 
 _SIZE = 8
@@ -49,9 +48,10 @@ class Generation:
 
     def read(self) -> int:
         """Return the number, at any time; the last one known when it is closed."""
-        # Closed under the reader it is None or released memory; this never raises.
-        with suppress(TypeError, ValueError):
+        try:
             self._last = self._view[0]  # type: ignore[index]
+        except (TypeError, ValueError):
+            return self._last  # closed under the reader: it is None, or released memory
         return self._last
 
     def bump(self) -> None:
