@@ -88,22 +88,23 @@ class Accounts:
                 return
             self.superseded(turn)
         self._ship_pending(turn)
-        if self._plan(turn.service) is None:
+        plan = self._plan(turn.service)
+        if plan is None:
             # What no policy names is counted under LiteLLM's group: a client's own word for it, of
             # a wildcard group, would make a series of each.
             turn.service = self._fleet().groups.get(deployment, "other")
-        release, arm = self._belongs(turn, deployment)
+        release, arm = self._belongs(turn.service, plan, deployment)
         turn.aborted = False
         turn.told = None
         turn.open = OpenAttempt(deployment, call_type, release, arm, self._mono())
         turn.finished = None
         self._in_flight[f"{turn.service}/{release}"] += 1
 
-    def _belongs(self, turn: Turn, deployment: str) -> tuple[str, Arm | None]:
+    def _belongs(self, service: str, plan: RoutingPlan | None, deployment: str
+                 ) -> tuple[str, Arm | None]:
         """Return release and arm of a deployment: what its slot holds now."""
-        plan = self._plan(turn.service)
         place = self._fleet().places.get(deployment)
-        if plan is None or place is None or place.service != turn.service:
+        if plan is None or place is None or place.service != service:
             return "", None
         if plan.candidate and plan.slots.get(plan.candidate) is place.slot:
             return plan.candidate, Arm.CANDIDATE
