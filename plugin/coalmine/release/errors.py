@@ -1,7 +1,7 @@
 """The root of Coalmine's errors.
 
 CoalmineError
-├── policy_file.PolicyError       a policy file that cannot be used          (rollout)
+├── problems.PolicyError          a policy file that cannot be used          (rollout)
 ├── transitions.Refused           a command that this phase does not allow   (rollout)
 ├── errors.StateError             the shared state                           (state)
 │   ├── StateUnreachable          no answer within the deadline

@@ -18,6 +18,7 @@ from coalmine.guardrails.durations import parse_duration
 from coalmine.guardrails.guardrail import DEFAULT_GUARDRAILS, Guardrail, Metric
 from coalmine.release import Slot
 from coalmine.rollout import events as ev
+from coalmine.rollout.annotations import inner, key_of
 from coalmine.rollout.policy import (
     Operator,
     Policy,
@@ -27,7 +28,6 @@ from coalmine.rollout.policy import (
     Sessions,
     Step,
 )
-from coalmine.rollout.policy_file import inner, key_of
 from coalmine.rollout.service import Service, first_state
 from coalmine.rollout.transitions import TABLE, Refused, apply
 from coalmine.routing import Phase

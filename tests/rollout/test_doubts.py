@@ -1,0 +1,73 @@
+"""What is legal in a policy but doubtful."""
+
+import pytest
+
+from coalmine.rollout import RolloutPlan, read_policy, warnings
+
+SMALL = """\
+services:
+  chat:
+    releases:
+      v1: {slot: blue}
+      v2: {slot: green}
+    stable: v1
+"""
+
+
+def service(below: str) -> str:
+    """Return a good policy with lines of a service from line 7 on."""
+    return SMALL + "".join(f"    {line}\n" for line in below.splitlines())
+
+
+def doubts(text: str) -> list[tuple[int, str]]:
+    policy = read_policy(text, "f")
+    assert [p.path for p in warnings(policy)] == [p.path for p in warnings(policy, text, "f")]
+    assert all(p.line == 0 for p in warnings(policy))
+    return [(p.line, p.path) for p in warnings(policy, text, "f")]
+
+
+DOUBTFUL = {
+    "no services": ("state: sqlite:///a.db\n", (1, "services")),
+    "one release": (SMALL.replace("      v2: {slot: green}\n", ""), (3, "services.chat.releases")),
+    "a last step below 100": (
+        service("rollout:\n  steps:\n    - {weight: 1}\n    - {weight: 50}"),
+        (10, "services.chat.rollout.steps[1].weight"),
+    ),
+    "no bake": (service("rollout:\n  bake: 0"), (8, "services.chat.rollout.bake")),
+    "no guardrail": (service("guardrails: []"), (7, "services.chat.guardrails")),
+    "none that rolls back": (
+        service("guardrails:\n  - {name: a, metric: error_rate, max: 0.1, action: pause}"),
+        (7, "services.chat.guardrails"),
+    ),
+    "one that rolls back, but is dry": (
+        service("guardrails:\n  - {name: a, metric: error_rate, max: 0.1, dry_run: true}"),
+        (7, "services.chat.guardrails"),
+    ),
+    "nothing to compare with": (
+        service("rollout:\n  holdback: 0"),
+        (8, "services.chat.rollout.holdback"),
+    ),
+    "may finish": (
+        service("sessions: {on_rollback: finish}"),
+        (7, "services.chat.sessions.on_rollback"),
+    ),
+    "no grace": (service("sessions: {grace: 0}"), (7, "services.chat.sessions.grace")),
+}
+
+
+@pytest.mark.parametrize(("text", "found"), DOUBTFUL.values(), ids=DOUBTFUL)
+def test_what_is_legal_but_doubtful_is_told_with_its_line(
+    text: str, found: tuple[int, str]
+) -> None:
+    assert doubts(text) == [found]
+
+
+def test_a_policy_of_defaults_is_not_doubtful() -> None:
+    assert doubts(SMALL) == []
+    assert RolloutPlan().steps[-1].weight == 100
+
+
+def test_a_last_step_below_100_says_what_the_bake_gives() -> None:
+    text = service("rollout: {steps: [{weight: 50}], holdback: 5}")
+    (found,) = warnings(read_policy(text, "f"), text, "f")
+    assert "the last step is 50, then the bake gives 95 at once" in found.message
