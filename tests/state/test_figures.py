@@ -107,6 +107,15 @@ def test_a_worker_is_seen_with_its_last_beat(state: State) -> None:
     assert all(0 <= beat.seen < 5 for beat in found)
 
 
+def test_a_worker_that_has_ended_is_no_longer_seen(state: State) -> None:
+    state.beat(Beat("w1", "g1"))
+    state.beat(Beat("w2", "g1"))
+    state.gone("w1")
+    assert [beat.worker for beat in state.workers()] == ["w2"]
+    state.gone("nobody")
+    assert [beat.worker for beat in state.workers()] == ["w2"]
+
+
 def test_a_silent_worker_is_no_longer_seen(state: State, until: Callable[..., Any]) -> None:
     state.beat(Beat("w1", "g1"))
     until(lambda: state.workers(within=0.1) == [])

@@ -104,6 +104,7 @@ class Collector:
             self._thread.join(timeout=2)
         if self._outbox is not None:
             self._outbox.close(empty=not (self._attempts or self._untold or self._doubtful))
+            self._outbox = None
 
     def wait(self, attempt: Attempt) -> int:
         """Take note of an ended attempt of which more will be told; return its name.

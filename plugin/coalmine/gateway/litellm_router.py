@@ -7,7 +7,9 @@ callbacks are loaded and may replace them.
 from __future__ import annotations
 
 import asyncio
+import functools
 import logging
+from collections.abc import Callable
 from typing import Any
 
 from litellm.proxy import proxy_server
@@ -24,6 +26,10 @@ log = logging.getLogger("coalmine.litellm")
 
 PROBE_TIMEOUT = 20.0
 """Seconds that a probe's completion may take; a cold engine is not warm."""
+
+
+STOP = 5.0
+"""Seconds that our end may hold up LiteLLM's."""
 
 
 def model_list() -> list[Deployment]:
@@ -168,6 +174,30 @@ def _without_body(request: Request) -> Request:
         return {"type": "http.request", "body": b"", "more_body": False}
 
     return Request({**request.scope, "parsed_body": None}, receive)
+
+
+def at_shutdown(stop: Callable[[], None]) -> bool:
+    """Let LiteLLM call `stop`, in a thread, when a worker has drained; False where it cannot.
+
+    It has no hook for that, and ends by a signal, past ``atexit``: what it calls last is wrapped.
+    Without it a stop is found out by silence, as a kill is.
+    """
+    known = getattr(proxy_server, "proxy_shutdown_event", None)
+    if known is None:
+        log.warning("this LiteLLM's end cannot be seen: other workers learn of it after seconds")
+        return False
+
+    @functools.wraps(known)
+    async def ended(*arguments: Any, **named: Any) -> Any:
+        try:
+            await asyncio.wait_for(asyncio.to_thread(stop), STOP)
+        except asyncio.TimeoutError:
+            log.warning("the shared state does not answer: stopped without telling it")
+        finally:
+            await known(*arguments, **named)
+
+    proxy_server.proxy_shutdown_event = ended
+    return True
 
 
 def mount(router: Any) -> None:

@@ -14,6 +14,7 @@ import hashlib
 import logging
 import os
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 from tempfile import gettempdir
 from typing import Any
@@ -40,15 +41,21 @@ class Outbox:
     """
 
     def __init__(self, folder: Path, worker: str, gateway: str) -> None:
+        self.path = folder / f"{worker}.outbox"
+        self._worker, self._gateway = worker, gateway
+        try:
+            self._file = self._open(folder)
+        except FileNotFoundError:  # the last worker to end has taken the folder away just now
+            self._file = self._open(folder)
+        fcntl.flock(self._file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        self._head(0)
+
+    def _open(self, folder: Path) -> int:
         folder.mkdir(mode=0o700, parents=True, exist_ok=True)
         owner = folder.stat()
         if owner.st_uid != os.getuid() or owner.st_mode & 0o077:
             raise PermissionError(f"{folder} is not ours alone")
-        self.path = folder / f"{worker}.outbox"
-        self._worker, self._gateway = worker, gateway
-        self._file = os.open(self.path, os.O_CREAT | os.O_RDWR | os.O_APPEND | os.O_CLOEXEC, 0o600)
-        fcntl.flock(self._file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        self._head(0)
+        return os.open(self.path, os.O_CREAT | os.O_RDWR | os.O_APPEND | os.O_CLOEXEC, 0o600)
 
     def _write(self, *fields: Any) -> None:
         line = orjson.dumps(fields, option=orjson.OPT_APPEND_NEWLINE)
@@ -77,9 +84,12 @@ class Outbox:
             self._head(number)
 
     def close(self, *, empty: bool) -> None:
-        """Give the file back; take it away when nothing waits in it."""
+        """Give the file back; take it away when nothing waits in it, and with the last one the
+        folder."""
         if empty:
             self.path.unlink(missing_ok=True)
+            with suppress(OSError):
+                self.path.parent.rmdir()
         os.close(self._file)
 
 

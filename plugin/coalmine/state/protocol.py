@@ -184,6 +184,9 @@ class State(Protocol):
     def beat(self, beat: Beat) -> None:
         """Say that a worker lives."""
 
+    def gone(self, worker: str) -> None:
+        """Say that a worker has ended in peace: nobody waits for it any more."""
+
     def workers(self, within: float = 5.0) -> list[Beat]:
         """Return the workers seen within so many seconds."""
 

@@ -196,6 +196,10 @@ class RedisState:
             [beat.worker, documents.write_beat(beat), int(BEATS_KEPT * 1e6)],
         )
 
+    def gone(self, worker: str) -> None:
+        """See :meth:`State.gone`."""
+        self._link.call("gone", [keys.BEATS, keys.BEAT_DOCUMENTS], [worker])
+
     def workers(self, within: float = 5.0) -> list[Beat]:
         """See :meth:`State.workers`."""
         found = self._link.call(

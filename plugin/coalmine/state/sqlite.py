@@ -185,6 +185,10 @@ class SqliteState:
         """See :meth:`State.beat`."""
         self._figures.beat(beat)
 
+    def gone(self, worker: str) -> None:
+        """See :meth:`State.gone`."""
+        self._figures.gone(worker)
+
     def workers(self, within: float = 5.0) -> list[Beat]:
         """See :meth:`State.workers`."""
         return self._figures.workers(within)

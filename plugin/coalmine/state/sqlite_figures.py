@@ -116,6 +116,12 @@ class Figures:
             "INSERT OR REPLACE INTO beats(worker, boot, at, document) VALUES (?, ?, ?, ?)", row
         ).rowcount)
 
+    def gone(self, worker: str) -> None:
+        """See :meth:`State.gone`."""
+        self._file.write(lambda c: c.execute(
+            "DELETE FROM beats WHERE worker = ?", (worker,)
+        ).rowcount)
+
     def workers(self, within: float) -> list[Beat]:
         """See :meth:`State.workers`."""
         rows = self._file.read(lambda c: c.execute(
