@@ -1,8 +1,8 @@
 """The flip: from a command to the moment the last of four workers applies it.
 
 Real proxies with the real plugin. Every worker says when it applied an epoch (``workers[].applied``
-in the API); the command's own time stands in the log. With ``--load`` the workers are kept busy
-meanwhile by clients of one engine.
+in the API); the command's own time stands in the log. Three loads: none; 70 % of the requests a
+second that this gateway answers at most, sent by a clock; and all that it can take.
 
     python -m benchmarks.flip [--flips 200] [--states sqlite,redis] [--json FILE]
 """
@@ -28,6 +28,11 @@ from benchmarks.machine import machine, spread, write_result
 ROOT = Path(__file__).resolve().parents[1]
 SERVICE = Svc("flip", rollout={"steps": [{"weight": 50, "for": "10h"}], "bake": "10h"})
 WORKERS = 4
+CLIENTS = 8
+SHARE = 0.7
+"""Share of the most requests a second that counts as loaded."""
+CAPACITY = 10.0
+"""Seconds in which the most requests a second are found."""
 
 
 def unix(moment: str) -> float:
@@ -52,23 +57,37 @@ def flips(gateway: Gateway, count: int) -> list[float]:
 
 
 class Load:
-    """Clients that keep a gateway busy, each asking again as soon as it has its answer."""
+    """Clients that keep a gateway busy.
 
-    def __init__(self, gateway: Gateway, clients: int) -> None:
+    Args:
+        gateway: the gateway.
+        rate: requests a second of all clients together, sent by a clock; None for each asking again
+            as soon as it has its answer.
+    """
+
+    def __init__(self, gateway: Gateway, rate: float | None = None) -> None:
         self._stop = threading.Event()
-        self.answered = 0
+        self._began = time.monotonic()
+        self._answered = [0] * CLIENTS
+        self._every = CLIENTS / rate if rate else 0.0
         self._threads = [threading.Thread(target=self._ask, args=(gateway, n), daemon=True)
-                         for n in range(clients)]
+                         for n in range(CLIENTS)]
 
     def _ask(self, gateway: Gateway, number: int) -> None:
         client = Client(gateway.url, MASTER_KEY)
-        while not self._stop.is_set():
+        due = time.monotonic() + number * self._every / CLIENTS
+        while not self._stop.wait(max(0.0, due - time.monotonic())):
             client.ask("chat", "flip", "hi", session=f"load-{number}")
-            self.answered += 1
-            time.sleep(0.02)
+            self._answered[number] += 1
+            due += self._every
         client.close()
 
+    def rate(self) -> float:
+        """Answers a second since it began."""
+        return sum(self._answered) / (time.monotonic() - self._began)
+
     def __enter__(self) -> Load:
+        self._began = time.monotonic()
         for thread in self._threads:
             thread.start()
         return self
@@ -95,11 +114,13 @@ def measure(count: int, states: list[str], folder: Path) -> dict[str, Any]:
                 gateway.command("flip", "start", release="v2")
                 flips(gateway, 10)
                 figures[f"{state}_idle_ms"] = spread(flips(gateway, count))
-                with Load(gateway, 4) as load:
-                    began, at = load.answered, time.monotonic()
-                    figures[f"{state}_loaded_ms"] = spread(flips(gateway, count))
-                    rate = (load.answered - began) / (time.monotonic() - at)
-                figures[f"{state}_load_requests_per_second"] = round(rate, 1)
+                with Load(gateway) as full:
+                    time.sleep(CAPACITY)
+                    most = full.rate()
+                for name, rate in (("loaded", SHARE * most), ("full", None)):
+                    with Load(gateway, rate) as load:
+                        figures[f"{state}_{name}_ms"] = spread(flips(gateway, count))
+                        figures[f"{state}_{name}_requests_per_second"] = round(load.rate(), 1)
             finally:
                 gateway.stop()
                 if server:

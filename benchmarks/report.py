@@ -45,6 +45,7 @@ def _cost(figures: dict[str, Any]) -> list[str]:
     return rows
 
 
+LOADS = {"idle": "idle", "loaded": "70 % load", "full": "full load"}
 GOALS = {"sqlite_idle_ms": 60.0, "redis_idle_ms": 10.0, "redis_loaded_ms": 50.0}
 
 
@@ -55,10 +56,10 @@ def _flip(figures: dict[str, Any]) -> list[str]:
             continue
         state, how, _ = name.split("_")
         goal = GOALS.get(name)
-        rate = figures.get(f"{state}_load_requests_per_second")
-        load = f" ({rate:g} requests/s)" if how == "loaded" and rate else ""
+        rate = figures.get(f"{state}_{how}_requests_per_second")
+        load = f" ({rate:g} requests/s)" if rate else ""
         rows.append(_row(
-            f"flip: command → last of {figures['workers']} workers, {state}, {how}{load}",
+            f"flip: command → last of {figures['workers']} workers, {state}, {LOADS[how]}{load}",
             f"p50 {one['p50']:.1f} ms, p90 {one['p90']:.1f} ms, p99 {one['p99']:.1f} ms",
             f"p99 ≤ {goal:g} ms" if goal else "–", _met(one["p99"], goal) if goal else ""))
     return rows

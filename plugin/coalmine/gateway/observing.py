@@ -1,7 +1,7 @@
 """Where the workers of a gateway without a policy share their figures: a private folder of the run.
 
-A run is what one command line has started. Each of its workers holds a shared lock on the folder; who
-can take it alone is the last, or finds what a killed run has left.
+A run is what one command line has started. Each of its workers holds a shared lock on the folder;
+who can take it alone is the last, or finds what a killed run has left.
 """
 
 from __future__ import annotations
