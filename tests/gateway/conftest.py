@@ -25,6 +25,9 @@ from coalmine.state import Entry, State, StateUnreachable, open_state
 
 os.environ["LITELLM_LOCAL_MODEL_COST_MAP"] = "True"  # LiteLLM would ask the network for prices
 
+THREADS = 2
+"""Threads of a worker for calls to the state."""
+
 
 def make_policy(weight: float = 50, **fields: Any) -> Policy:
     """A policy of one service with one step of this weight, and no grace."""
@@ -75,7 +78,7 @@ class Worker:
                  ) -> None:
         self.away, self.clock, self.mono = state, clock, mono
         self.counted: Counter[tuple[str, ...]] = Counter()
-        self.executor = ThreadPoolExecutor(2)
+        self.executor = ThreadPoolExecutor(THREADS)
         usual: dict[str, Any] = {
             "connect": lambda: state, "policy": lambda: policy, "snapshot": None,
             "in_flight": dict, "on_moves": self.moved, "wall": clock, "mono": mono,
@@ -119,10 +122,25 @@ class Worker:
             {"role": roles[n % 2], "content": text} for n, text in enumerate(messages)]}, **fields)
 
     async def settled(self) -> None:
-        """Wait until what was left to threads is done."""
+        """Wait until what was left to threads is done: all of them meet, so all are free."""
         loop = asyncio.get_running_loop()
-        await asyncio.gather(*(loop.run_in_executor(self.executor, time.sleep, 0.001)
-                               for _ in range(4)))
+        free = threading.Barrier(THREADS)
+        await asyncio.gather(*(loop.run_in_executor(self.executor, free.wait, 10.0)
+                               for _ in range(THREADS)))
+
+
+def _until(condition: Callable[[], Any], seconds: float = 10.0) -> Any:
+    end = time.monotonic() + seconds
+    while not (met := condition()):
+        assert time.monotonic() < end, "the condition was not met in time"
+        time.sleep(0.005)
+    return met
+
+
+@pytest.fixture
+def until() -> Callable[..., Any]:
+    """Wait until a condition is met, and return what it returned."""
+    return _until
 
 
 @pytest.fixture
@@ -169,10 +187,7 @@ def opened(place: Path) -> Iterator[Callable[..., State]]:
     yield one_more
     for state in states:
         state.close()
-    end = time.monotonic() + 10
-    while [t for t in threading.enumerate() if t.name.startswith("coalmine")]:
-        assert time.monotonic() < end, "a thread of ours was left"
-        time.sleep(0.005)
+    _until(lambda: not [t for t in threading.enumerate() if t.name.startswith("coalmine")])
 
 
 @pytest.fixture
