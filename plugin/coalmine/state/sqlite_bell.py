@@ -72,7 +72,7 @@ class Ringer:
                 with suppress(OSError):
                     path.unlink()
             except OSError:
-                pass  # its queue is full, so it rings anyway; or it has just gone
+                continue  # its queue is full, so it rings anyway; or it has just gone
 
     def close(self) -> None:
         """Close the socket."""
