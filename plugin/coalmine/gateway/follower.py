@@ -134,11 +134,15 @@ class Follower:
                 self.apply_first(service, entry)
 
     def stop(self) -> None:
-        """End the thread and close the state."""
+        """End the thread, say that this worker is gone, and close the state."""
         self._stop.set()
         if self._thread.is_alive():
             self._thread.join(timeout=2)
         if self.state is not None:
+            try:
+                self.state.gone(self._worker)
+            except StateError as error:
+                log.debug("the others find out by themselves: %s", error)
             self.state.close()
 
     def apply_first(self, service: Service, entry: Entry) -> None:
