@@ -2,7 +2,7 @@
 
 import pytest
 
-from coalmine.guardrails.durations import LONGEST, parse_duration
+from coalmine.guardrails.durations import LONGEST, in_words, parse_duration
 
 READ = [
     (0, 0.0),
@@ -60,3 +60,11 @@ def test_the_message_stays_short_whatever_was_written() -> None:
     with pytest.raises(ValueError, match="not a duration") as refused:
         parse_duration("x" * 100_000)
     assert len(str(refused.value)) < 200
+
+
+@pytest.mark.parametrize(("seconds", "words"), [
+    (3588, "59m 48s"), (0, "0s"), (-5, "0s"), (0.8, "800ms"), (59.9, "59s"), (60, "1m"),
+    (600, "10m"), (3661, "1h 1m"), (3605, "1h"), (86400, "1d"), (200_000, "2d 7h"),
+])
+def test_a_duration_is_told_in_its_two_largest_units(seconds: float, words: str) -> None:
+    assert in_words(seconds) == words

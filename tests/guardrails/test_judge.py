@@ -301,5 +301,5 @@ def test_a_finding_says_all_in_one_sentence(guardrail: Make, window: Make) -> No
     rule = guardrail(name="ttft", metric="ttft_p95", max_increase=0.3, **{"for": "5m"})
     found = judge(rule, window(50, ttft=2.0), window(50, ttft=1.0), {})
     assert found.sentence.startswith("ttft: ttft_p95 ")
-    assert "ms over 300 s (stable " in found.sentence
+    assert "ms over 5m (stable " in found.sentence
     assert "limit ≤ " in found.sentence

@@ -69,6 +69,16 @@ def test_a_step_ends_when_it_has_soaked(rolled: Make) -> None:
     assert isinstance(due(service, 1600.0), StepOver)
 
 
+@pytest.mark.parametrize(("now", "left"), [
+    (1012.0, "9m 48s"), (1400.0, "3m 20s"), (1540.0, "1m"), (1599.9, "1s"),
+])
+def test_what_a_step_still_has_to_soak_is_said_as_people_count(
+    rolled: Make, now: float, left: str
+) -> None:
+    """Not in thousands of seconds."""
+    assert step_over(rolled(), now, 0) == (False, f"step 1 soaks for {left} more")
+
+
 def test_a_step_needs_its_conversations(rolled: Make) -> None:
     """However long it has soaked; and it says how many are missing."""
     service = rolled(step={"min_conversations": 100})
@@ -129,7 +139,7 @@ def test_without_attempts_it_gives_up_and_tells(rolled: Make) -> None:
     found = due(service, 4600.1, step_conversations=0)
     assert isinstance(found, Halt)
     assert (found.by, found.timebox) == ("controller", None)
-    assert "no attempt on the candidate for 3600 s" in found.reason
+    assert "no attempt on the candidate for 1h" in found.reason
     assert due(apply(service, found), 1e9) is None
 
 
@@ -157,7 +167,7 @@ def test_a_guardrails_pause_rolls_back_unanswered(rolled: Make, event: Make) -> 
     found = due(rolled(halt), 2300.1)
     assert isinstance(found, RollBack)
     assert found.trigger == "timebox"
-    assert "within 1200 s: slow" in found.reason
+    assert "within 20m: slow" in found.reason
 
 
 def test_a_persons_pause_waits_for_ever(rolled: Make, event: Make) -> None:

@@ -168,6 +168,23 @@ def test_steps_follow_each_other_and_the_last_one_leads_into_the_bake(
     assert service.rollout.changes == (1, 25, 100, 98)
 
 
+def test_why_a_rollout_went_on_is_never_just_where_it_went(after: Play, event: Make) -> None:
+    """The log shows the step anyway: by whom it was promoted, or that it was due."""
+    service, told = after(event(Start)), []
+    for kind in (Promote, Promote, Promote, Promote):
+        service = apply(service, event(kind))
+        told.append((service.phase.value, service.reason))
+    assert told == [(phase, "promoted by ann") for phase in ("canary", "canary", "baking", "idle")]
+    service, told = after(event(Start), event(StepOver), event(Promote)), []
+    assert after(event(Start), event(StepOver)).reason == "soak and minimum reached"
+    for kind in (StepOver, BakeOver):
+        service = apply(service, event(kind))
+        told.append(service.reason)
+    assert told == ["all steps are over", "v2 was promoted at the end of the bake"]
+    named = apply(after(event(Start)), event(Promote, reason="looks good"))
+    assert named.reason == "looks good"
+
+
 def test_a_step_with_approval_waits_without_limit_and_promote_goes_on(
     after: Play, event: Make
 ) -> None:
@@ -418,9 +435,12 @@ def test_an_idle_rollback_without_a_previous_release_is_refused(
         apply(standing(Phase.IDLE), event(RollBack))
 
 
-def test_an_idle_rollback_to_what_is_not_known_is_refused(promoted: Service, event: Make) -> None:
-    with pytest.raises(Refused, match="not known"):
+def test_an_idle_rollback_to_what_is_not_known_names_what_is(
+    promoted: Service, event: Make
+) -> None:
+    with pytest.raises(Refused, match="'v0' of chat is not known") as refused:
         apply(promoted, event(RollBack, to="v0"))
+    assert refused.value.hint == "known are v1, v2"
 
 
 def test_an_idle_rollback_to_a_slot_that_another_release_took_is_refused(

@@ -1,4 +1,4 @@
-"""Durations as people write them: ``10m``, ``1.5h``, ``800ms``, or a number of seconds."""
+"""Durations as people write and read them: ``10m``, ``1.5h``, ``800ms``, or a number of seconds."""
 
 from __future__ import annotations
 
@@ -34,6 +34,22 @@ def parse_duration(value: Any) -> float:
         if text.startswith("-"):
             raise ValueError(f"a duration cannot be negative: {_short(value)}")
     raise ValueError(f"{_short(value)} is not a duration; write for example 30s, 10m or 24h")
+
+
+def in_words(seconds: float) -> str:
+    """Return a duration in its two largest units: ``59m 48s``, ``2d 7h``, ``10m``, ``800ms``.
+
+    Rounded down; clocks that differ make no negative time.
+    """
+    if 0 < seconds < 1:
+        return f"{seconds * 1000:.0f}ms"
+    left = max(0, int(seconds))
+    parts: list[str] = []
+    for unit, size in (("d", 86400), ("h", 3600), ("m", 60), ("s", 1)):
+        amount, left = divmod(left, size)
+        if amount or parts:
+            parts.append(f"{amount}{unit}" if amount else "")
+    return " ".join(part for part in parts[:2] if part) or "0s"
 
 
 def _possible(seconds: float, value: Any) -> float:

@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from enum import Enum
 from functools import partial
 
+from coalmine.guardrails.durations import in_words
 from coalmine.guardrails.guardrail import Action, Guardrail, Metric, Severity
 from coalmine.guardrails.window import Window
 
@@ -163,7 +164,7 @@ def judge(
     if not _beyond(value, limit, lower):
         return say(status=Status.OK, sentence=f"{guardrail.name}: {words} ({bound})")
 
-    sentence = f"{guardrail.name}: {words} over {guardrail.seconds:g} s ({bound})"
+    sentence = f"{guardrail.name}: {words} over {in_words(guardrail.seconds)} ({bound})"
     action = None if guardrail.dry_run else guardrail.action
     lone = _lone_caller(guardrail, candidate, reference, attempts)
     if lone is not None:

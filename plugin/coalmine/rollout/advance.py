@@ -6,10 +6,12 @@ asks it and writes what it says.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
 from coalmine.guardrails import Decide, Verdict
+from coalmine.guardrails.durations import in_words
 from coalmine.rollout import events as ev
 from coalmine.rollout.service import Rollout, Service
 from coalmine.routing import Phase
@@ -50,7 +52,7 @@ def step_over(service: Service, now: float, conversations: int) -> tuple[bool, s
     step = rollout.current_step
     left = step.soak - rollout.soak(now)
     if left > 0:
-        return False, f"step {rollout.step} soaks for {left:.0f} s more"
+        return False, f"step {rollout.step} soaks for {in_words(math.ceil(left))} more"
     needed = max(1, step.min_conversations)  # what nobody has used is never promoted
     if conversations < needed:
         return False, (
@@ -95,7 +97,7 @@ def _silent(rollout: Rollout, observed: Observed) -> ev.Event | None:
         return None
     return ev.Halt(
         at=observed.now, who=SELF, by="controller", timebox=None,
-        reason=f"no attempt on the candidate for {quiet:.0f} s",
+        reason=f"no attempt on the candidate for {in_words(quiet)}",
     )
 
 
@@ -118,7 +120,7 @@ def _paused(service: Service, rollout: Rollout, observed: Observed) -> ev.Event 
         return None
     return ev.RollBack(
         at=observed.now, who=SELF, trigger="timebox",
-        reason=f"nobody answered the pause of {pause.who} within {pause.timebox:g} s: "
+        reason=f"nobody answered the pause of {pause.who} within {in_words(pause.timebox)}: "
         + service.reason,
     )
 

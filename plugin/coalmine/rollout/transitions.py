@@ -125,7 +125,6 @@ def _weight(rollout: Rollout, weight: float) -> tuple[float, ...]:
 def _to_step(service: Service, event: ev.Event, number: int) -> Service:
     rollout = _running(service)
     step = rollout.plan.steps[number - 1]
-    reason = event.reason or f"step {number} of {len(rollout.plan.steps)}"
     return _with(
         service,
         rollout.model_copy(
@@ -138,8 +137,13 @@ def _to_step(service: Service, event: ev.Event, number: int) -> Service:
                 "waiting": None,
             }
         ),
-        reason=reason,
+        reason=event.reason or _moved_on(event, "soak and minimum reached"),
     )
+
+
+def _moved_on(event: ev.Event, by_itself: str) -> str:
+    """Return why a rollout went on when nobody said it: a person wanted it, or it was due."""
+    return f"promoted by {event.who}" if isinstance(event, ev.Promote) else by_itself
 
 
 def _to_bake(service: Service, event: ev.Event) -> Service:
@@ -157,7 +161,7 @@ def _to_bake(service: Service, event: ev.Event) -> Service:
         ),
         phase=Phase.BAKING,
         since=event.at,
-        reason=event.reason or "all steps are over",
+        reason=event.reason or _moved_on(event, "all steps are over"),
     )
 
 
@@ -194,7 +198,7 @@ def _promoted(service: Service, event: ev.Event) -> Service:
         None,
         phase=Phase.IDLE,
         since=event.at,
-        reason=event.reason or f"{candidate} was promoted",
+        reason=event.reason or _moved_on(event, f"{candidate} was promoted at the end of the bake"),
         stable=candidate,
         previous=service.stable,
         candidate=None,
@@ -248,7 +252,7 @@ def _roll_back(service: Service, event: ev.RollBack) -> Service:
     if event.to not in (None, service.stable):
         raise Refused(
             f"{service.name} rolls back to its stable release {service.stable}, not to {event.to}",
-            "leave `to` out; another release can be chosen when the service is idle",
+            "leave `to` (--to) out; it chooses a release when the service is idle",
         )
     mild = event.trigger == "manual" or event.severity is Severity.MILD
     back = Back(
@@ -289,13 +293,14 @@ def _back_to_previous(service: Service, event: ev.RollBack) -> Service:
             return service
         raise Refused(
             f"{service.name} is idle and has no previous release to go back to",
-            "name a release that still runs with `to`",
+            "name one that still runs: `to`, on the command line --to",
         )
     if target == service.stable:
         return service
     record = service.releases.get(target)
     if record is None:
-        raise Refused(f"release {target!r} of {service.name} is not known")
+        raise Refused(f"release {target!r} of {service.name} is not known",
+                      f"known are {', '.join(sorted(service.releases))}")
     if record.slot is service.releases[service.stable].slot:
         raise Refused(
             f"{target} ran in slot {record.slot.value}, which {service.stable} has taken since",
