@@ -86,3 +86,14 @@ def test_a_service_without_a_home_group_is_warned_about() -> None:
     fleet = read_fleet([deployment("chat.blue", "b1", "blue")], ["chat"])
     assert "no deployment of chat is in the group chat" in fleet.warnings[0]
     assert read_fleet([], ["chat"]).warnings == ()
+
+
+def test_without_a_policy_a_deployment_counts_as_the_service_that_it_names() -> None:
+    """Or the two slots of one service would be two services, one of them called chat.green."""
+    fleet = read_fleet([*PROPER, deployment("other", "o1", service=None)], [])
+    assert fleet.groups == {"b1": "chat", "b2": "chat", "g1": "chat", "o1": "other"}
+
+
+def test_what_an_admin_asks_of_a_slots_group_directly_counts_under_the_group() -> None:
+    """With a policy it is none of the service's evidence."""
+    assert read_fleet(PROPER, ["chat"]).groups["g1"] == "chat.green"

@@ -13,7 +13,7 @@ from prometheus_client.core import (
 )
 from prometheus_client.registry import CollectorRegistry
 
-from coalmine.gateway.totals import BOUNDS, HELP, HISTOGRAMS, LABELS, SEPARATOR
+from coalmine.gateway.totals import BOUNDS, HELP, HISTOGRAMS, LABELS, SEPARATOR, parts_of
 
 Labels = tuple[tuple[str, str], ...]
 
@@ -43,11 +43,10 @@ def render(totals: Mapping[str, float], gauges: Mapping[str, Mapping[Labels, flo
         name, *values = full.split(SEPARATOR)
         if name in counters and len(values) == len(LABELS[name]):
             counters[name].add_metric(values, value)
-        elif name in HISTOGRAMS:
-            count = len(HISTOGRAMS[name])
-            series = parts[name].setdefault(tuple(values[:count]), {})
-            series[SEPARATOR.join(values[count:])] = value
-    histograms = [_histogram(name, found) for name, found in parts.items()]
+        elif (found := parts_of(full)) is not None:
+            _, labels, part = found
+            parts[name].setdefault(labels, {})[part] = value
+    histograms = [_histogram(name, series) for name, series in parts.items()]
     registry = CollectorRegistry(auto_describe=False)
     registry.register(_Families([
         *counters.values(), *histograms, *(_gauge(name, found) for name, found in gauges.items()),

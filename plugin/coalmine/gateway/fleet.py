@@ -35,7 +35,8 @@ class Fleet:
         slots: deployments by (service, slot).
         aliases: what a client may give as model, and the service it means: groups of slots,
             deployment ids and deployment names.
-        groups: LiteLLM's group by deployment id, of all deployments.
+        groups: by deployment id, under which name a deployment counts that no known service has:
+            the service that it says it belongs to, or LiteLLM's group.
         warnings: what is doubtful, in words.
     """
 
@@ -67,7 +68,9 @@ def read_fleet(model_list: Iterable[Deployment], services: Iterable[str]) -> Fle
         info = deployment.get("model_info") or {}
         service, slot = info.get("service"), info.get("slot")
         group = str(deployment.get("model_name"))
-        group_of[str(info.get("id"))] = group
+        # Without a policy both slots count as the one service that they will be.
+        declared = isinstance(service, str) and service and service not in known
+        group_of[str(info.get("id"))] = str(service) if declared else group
         if not isinstance(service, str) or service not in known:
             others.add(group)
             continue

@@ -7,9 +7,11 @@ any store can keep totals as plain name → number.
 from __future__ import annotations
 
 from bisect import bisect_left
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
+from typing import Any
 
 from coalmine.guardrails import Attempt, Outcome
+from coalmine.guardrails.attempt import FAILURES
 
 SEPARATOR = "\x1f"
 
@@ -26,11 +28,14 @@ LABELS: dict[str, tuple[str, ...]] = {
 }
 """Counters and their labels."""
 
+_PLACE = ("service", "release", "arm", "deployment")
+
 HISTOGRAMS: dict[str, tuple[str, ...]] = {
-    "coalmine_ttft_seconds": ("service", "release", "arm"),
-    "coalmine_inter_token_seconds": ("service", "release", "arm"),
-    "coalmine_request_seconds": ("service", "release", "arm"),
+    "coalmine_ttft_seconds": _PLACE,
+    "coalmine_inter_token_seconds": _PLACE,
+    "coalmine_request_seconds": _PLACE,
 }
+"""Histograms and their labels: one for each deployment of the config and release that it held."""
 
 HELP: dict[str, str] = {
     "coalmine_attempts_total": "Attempts that ended, each counted once.",
@@ -80,10 +85,54 @@ def totals_of(attempts: Iterable[Attempt]) -> dict[str, float]:
                       attempt.deployment, attempt.outcome.value)
         added[name] = added.get(name, 0.0) + 1
         if attempt.outcome is Outcome.OK:
-            labels = (attempt.service, attempt.release, arm)
+            labels = (attempt.service, attempt.release, arm, attempt.deployment)
             if attempt.ttft is not None:
                 _observe(added, "coalmine_ttft_seconds", labels, attempt.ttft)
             if attempt.inter_token is not None:
                 _observe(added, "coalmine_inter_token_seconds", labels, attempt.inter_token)
             _observe(added, "coalmine_request_seconds", labels, attempt.seconds)
     return added
+
+
+def parts_of(full: str) -> tuple[str, tuple[str, ...], str] | None:
+    """Return metric, labels and what of them a series of a histogram holds; None for any other.
+
+    Also None for what an older version kept, with other labels.
+    """
+    name, *values = full.split(SEPARATOR)
+    count = len(HISTOGRAMS.get(name, ()))
+    if not count or len(values) <= count:
+        return None
+    part = SEPARATOR.join(values[count:])
+    whole = len(values) == count + 1 and part in ("sum", "count")
+    bucket = len(values) == count + 2 and values[count] == "bucket"
+    return (name, tuple(values[:count]), part) if whole or bucket else None
+
+
+def by_deployment(totals: Mapping[str, float]) -> list[dict[str, Any]]:
+    """Return the figures of each deployment as the API shows them, sorted by its labels."""
+    found: dict[tuple[str, ...], dict[str, float]] = {}
+    for full, value in totals.items():
+        name, *values = full.split(SEPARATOR)
+        if name == "coalmine_attempts_total" and len(values) == len(LABELS[name]):
+            outcome = values.pop()
+            held = found.setdefault(tuple(values), {})
+            held[outcome] = held.get(outcome, 0.0) + value
+        elif (parts := parts_of(full)) is not None:
+            found.setdefault(parts[1], {})[f"{name} {parts[2]}"] = value
+    failed = {outcome.value for outcome in FAILURES}
+    documents = []
+    for (service, release, arm, deployment), held in sorted(found.items()):
+        failures = sum(held.get(outcome, 0.0) for outcome in failed)
+        documents.append({
+            "service": service, "deployment": deployment, "release": release, "arm": arm,
+            "attempts": int(held.get(Outcome.OK.value, 0.0) + failures), "failures": int(failures),
+            "ttft": _mean(held, "coalmine_ttft_seconds"),
+            "request": _mean(held, "coalmine_request_seconds"),
+        })
+    return documents
+
+
+def _mean(held: Mapping[str, float], metric: str) -> float | None:
+    count = held.get(f"{metric} count", 0.0)
+    return held.get(f"{metric} sum", 0.0) / count if count else None
