@@ -2,20 +2,29 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
 import threading
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
 from itertools import count
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
 import pytest
+from fastapi import FastAPI, Request
+from starlette.testclient import TestClient
 
+from coalmine.control.access import Forbidden
+from coalmine.control.api import build_api
 from coalmine.control.commands import Commands, Probe
 from coalmine.control.controller import Controller
+from coalmine.control.policy_report import PolicyReport
+from coalmine.control.surroundings import Surroundings
 from coalmine.gateway.follower import Follower
 from coalmine.guardrails import Attempt, Outcome, to_row
 from coalmine.release import Slot
@@ -32,7 +41,7 @@ from coalmine.rollout import (
     first_state,
 )
 from coalmine.routing import Arm, Phase
-from coalmine.state import Batch, Entry, State, open_state
+from coalmine.state import Batch, Entry, State, StateUnreachable, open_state
 
 POLICY = Policy.model_validate({
     "services": {"chat": {
@@ -240,3 +249,101 @@ def commands(
         "policy": lambda: policy, "probe": engines, "wall": clock,
         "count": lambda *labels, **_: counted.update([labels]), **fields,
     })
+
+
+# the API over HTTP --------------------------------------------------------------------------------
+ADMIN = {"authorization": "Bearer sk-admin"}
+
+
+@dataclass
+class Api:
+    """The API, and what is behind it."""
+
+    client: TestClient
+    engines: Any
+    state: State
+    away: Any
+
+    def get(self, path: str, **more: Any) -> Any:
+        return self.client.get(f"/coalmine{path}", **{"headers": ADMIN, **more})
+
+    def post(self, path: str, body: Any = None, **more: Any) -> Any:
+        return self.client.post(f"/coalmine{path}", json=body, **{"headers": ADMIN, **more})
+
+    def put(self, path: str, body: Any = None, **more: Any) -> Any:
+        return self.client.put(f"/coalmine{path}", json=body, **{"headers": ADMIN, **more})
+
+
+class Away:
+    """A state that can be out of reach; a real one cannot be told when."""
+
+    def __init__(self, state: State) -> None:
+        self.real, self.away = state, False
+
+    def __getattr__(self, name: str) -> Any:
+        if self.away and name != "close":
+            raise StateUnreachable("away")
+        return getattr(self.real, name)
+
+
+async def admin_of(request: Request, token: str) -> str | None:
+    if token == "sk-admin":
+        return "root"
+    if token == "sk-user":
+        raise Forbidden("this key is no proxy admin's")
+    return None
+
+
+@pytest.fixture
+def operators(policy: Policy) -> Policy:
+    """The policy with an operator who may pause and roll back."""
+    return Policy.model_validate({**policy.model_dump(), "operators": [{
+        "name": "oncall", "token_sha256": hashlib.sha256(b"op").hexdigest(),
+        "may": ["pause", "rollback"]}]})
+
+
+@pytest.fixture
+def api(
+    state: State, follower: Callable[..., Follower],
+    commands: Callable[..., Commands], engines: Any, operators: Policy, clock: Any,
+    put: Callable[..., Service],
+) -> Iterator[Callable[..., Api]]:
+    """The API of a worker, with the service in a phase."""
+    pools: list[ThreadPoolExecutor] = []
+
+    def make(phase: Phase | None = Phase.IDLE, **fields: Any) -> Api:
+        if phase is not None:
+            put(phase=phase)
+        away = Away(state)
+        applied = follower(lambda: away)
+        pools.append(ThreadPoolExecutor(2))
+        around = Surroundings(**{
+            "commands": commands(applied, policy=lambda: operators,
+                                 report=fields.get("report", PolicyReport)),
+            "applied": applied,
+            "policy": lambda: operators, "admin": admin_of, "metrics": lambda: "coalmine_up 1\n",
+            "health": lambda: ({"status": "ok"}, True), "metrics_token": lambda: "m-token",
+            "alert_token": lambda: "a-token", "executor": pools[-1], "wall": clock, **fields,
+        })
+        app = FastAPI()
+        app.include_router(build_api(around))
+        return Api(TestClient(app), engines, state, away)
+
+    yield make
+    for pool in pools:
+        pool.shutdown()
+
+
+@pytest.fixture
+def error_of() -> Callable[..., dict[str, str]]:
+    """Return the error that an answer tells, which has the form of all our errors."""
+
+    def told(answer: Any, status: int, code: str) -> dict[str, str]:
+        assert answer.status_code == status, answer.text
+        error: dict[str, str] = answer.json()["error"]
+        assert set(error) == {"code", "message", "hint"}
+        assert error["code"] == code
+        assert error["message"]
+        return error
+
+    return told

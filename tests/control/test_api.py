@@ -1,117 +1,26 @@
 """The HTTP API as design.md's contract has it: statuses, bodies, and who may what."""
 
-import hashlib
 import json
-from collections.abc import Callable, Iterator
-from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from collections.abc import Callable
 from typing import Any
 
 import pytest
-from fastapi import FastAPI, Request
-from starlette.testclient import TestClient
 
-from coalmine.control.access import Forbidden
-from coalmine.control.api import STATUS, Surroundings, build_api, error_response, status_of
 from coalmine.control.commands import Probe
 from coalmine.control.controller import published_name
 from coalmine.release import CoalmineError, Slot
-from coalmine.rollout import Policy, Promote, Service, apply
+from coalmine.rollout import Service
 from coalmine.routing import Phase
-from coalmine.state import Beat, Entry, State, StateUnreachable
+from coalmine.state import Beat, Entry, State
 
 Make = Callable[..., Any]
 ADMIN = {"authorization": "Bearer sk-admin"}
 
 
-@dataclass
-class Api:
-    """The API, and what is behind it."""
-
-    client: TestClient
-    engines: Any
-    state: State
-    away: Any
-
-    def get(self, path: str, **more: Any) -> Any:
-        return self.client.get(f"/coalmine{path}", **{"headers": ADMIN, **more})
-
-    def post(self, path: str, body: Any = None, **more: Any) -> Any:
-        return self.client.post(f"/coalmine{path}", json=body, **{"headers": ADMIN, **more})
-
-    def put(self, path: str, body: Any = None, **more: Any) -> Any:
-        return self.client.put(f"/coalmine{path}", json=body, **{"headers": ADMIN, **more})
-
-
-class Away:
-    """A state that can be out of reach; a real one cannot be told when."""
-
-    def __init__(self, state: State) -> None:
-        self.real, self.away = state, False
-
-    def __getattr__(self, name: str) -> Any:
-        if self.away and name != "close":
-            raise StateUnreachable("away")
-        return getattr(self.real, name)
-
-
-async def admin_of(request: Request, token: str) -> str | None:
-    if token == "sk-admin":
-        return "root"
-    if token == "sk-user":
-        raise Forbidden("this key is no proxy admin's")
-    return None
-
-
-@pytest.fixture
-def operators(policy: Policy) -> Policy:
-    """The policy with an operator who may pause and roll back."""
-    return Policy.model_validate({**policy.model_dump(), "operators": [{
-        "name": "oncall", "token_sha256": hashlib.sha256(b"op").hexdigest(),
-        "may": ["pause", "rollback"]}]})
-
-
-@pytest.fixture
-def api(
-    state: State, follower: Make, commands: Make, engines: Any, operators: Policy, clock: Any,
-    put: Make,
-) -> Iterator[Make]:
-    """The API of a worker, with the service in a phase."""
-    pools: list[ThreadPoolExecutor] = []
-
-    def make(phase: Phase | None = Phase.IDLE, **fields: Any) -> Api:
-        if phase is not None:
-            put(phase=phase)
-        away = Away(state)
-        applied = follower(lambda: away)
-        pools.append(ThreadPoolExecutor(2))
-        around = Surroundings(**{
-            "commands": commands(applied, policy=lambda: operators), "applied": applied,
-            "policy": lambda: operators, "admin": admin_of, "metrics": lambda: "coalmine_up 1\n",
-            "health": lambda: ({"status": "ok"}, True), "metrics_token": lambda: "m-token",
-            "alert_token": lambda: "a-token", "executor": pools[-1], "wall": clock, **fields,
-        })
-        app = FastAPI()
-        app.include_router(build_api(around))
-        return Api(TestClient(app), engines, state, away)
-
-    yield make
-    for pool in pools:
-        pool.shutdown()
-
-
-def error_of(answer: Any, status: int, code: str) -> dict[str, str]:
-    assert answer.status_code == status, answer.text
-    error: dict[str, str] = answer.json()["error"]
-    assert set(error) == {"code", "message", "hint"}
-    assert error["code"] == code
-    assert error["message"]
-    return error
-
-
 # who ----------------------------------------------------------------------------------------------
 PATHS = [
     ("GET", "/api/services"), ("GET", "/api/services/chat"), ("GET", "/api/services/chat/history"),
+    ("GET", "/api/deployments"),
     *(("POST", f"/api/services/chat/{action}")
       for action in ("start", "pause", "resume", "promote", "rollback")),
     ("PUT", "/api/services/chat/releases/v3"), ("GET", "/metrics"), ("POST", "/alertmanager"),
@@ -120,8 +29,9 @@ PATHS = [
 
 @pytest.mark.parametrize(("method", "path"), PATHS)
 @pytest.mark.parametrize("header", [None, "Bearer nobody", "Basic op"])
-def test_without_a_known_key_it_is_401(api: Make, method: str, path: str, header: str | None
-                                       ) -> None:
+def test_without_a_known_key_it_is_401(
+    api: Make, error_of: Make, method: str, path: str, header: str | None
+) -> None:
     """On every path but healthz."""
     headers = {"authorization": header} if header else {}
     answer = api().client.request(method, f"/coalmine{path}", headers=headers, json={})
@@ -130,7 +40,7 @@ def test_without_a_known_key_it_is_401(api: Make, method: str, path: str, header
 
 
 @pytest.mark.parametrize(("method", "path"), [p for p in PATHS if p[1] != "/alertmanager"])
-def test_a_known_key_that_may_not_is_403(api: Make, method: str, path: str) -> None:
+def test_a_known_key_that_may_not_is_403(api: Make, error_of: Make, method: str, path: str) -> None:
     """A user's key of LiteLLM opens nothing."""
     answer = api().client.request(method, f"/coalmine{path}", json={},
                                   headers={"authorization": "Bearer sk-user"})
@@ -161,7 +71,7 @@ def test_what_an_operator_did_is_in_the_log(api: Make) -> None:
     assert (last["who"], last["action"], last["reason"]) == ("oncall", "pause", "odd answers")
 
 
-def test_the_metrics_token_reads_the_metrics_and_nothing_else(api: Make) -> None:
+def test_the_metrics_token_reads_the_metrics_and_nothing_else(api: Make, error_of: Make) -> None:
     """Prometheus needs no more."""
     served, token = api(), {"authorization": "Bearer m-token"}
     answer = served.get("/metrics", headers=token)
@@ -170,7 +80,7 @@ def test_the_metrics_token_reads_the_metrics_and_nothing_else(api: Make) -> None
     error_of(served.get("/api/services", headers=token), 401, "unauthorized")
 
 
-def test_a_secret_that_is_not_set_is_nobodys_and_nobody_is_told(api: Make) -> None:
+def test_a_secret_that_is_not_set_is_nobodys_and_nobody_is_told(api: Make, error_of: Make) -> None:
     """The name of its variable is no stranger's business; admins are not locked out."""
     def unset() -> str:
         raise CoalmineError("the policy refers to os.environ/SECRET_NAME, but it is not set")
@@ -233,6 +143,28 @@ def test_the_figures_and_the_workers_are_in_it(api: Make, state: State, clock: A
     assert document["verdict"]["decision"] == "hold"
 
 
+def test_a_grace_is_shown_until_it_is_over(api: Make, clock: Any) -> None:
+    """Who tries a rollout with a fresh id of their own would else wonder why they get stable."""
+    served = api(Phase.CANARY)
+    assert served.get("/api/services/chat").json()["grace_until"] == "2023-11-14T22:14:20.000Z"
+    clock.now += 60
+    assert served.get("/api/services/chat").json()["grace_until"] is None
+
+
+@pytest.mark.parametrize("phase", [Phase.IDLE, Phase.ROLLING_BACK, Phase.ROLLED_BACK])
+def test_no_grace_runs_without_a_rollout(api: Make, phase: Phase) -> None:
+    """Nobody is drawn then."""
+    assert api(phase).get("/api/services/chat").json()["grace_until"] is None
+
+
+def test_each_deployments_figures_are_shown(api: Make) -> None:
+    """Also where there is no policy, and so no service."""
+    figures = {"service": "chat", "deployment": "gpu1", "release": "", "arm": "", "attempts": 9,
+               "failures": 1, "ttft": 0.2, "request": 1.5}
+    served = api(None, deployments=lambda: [figures])
+    assert served.get("/api/deployments").json() == {"deployments": [figures]}
+
+
 def test_the_status_is_shown_without_the_state(api: Make) -> None:
     """What this worker applies is worth showing; the figures are null."""
     served = api(Phase.CANARY)
@@ -256,12 +188,12 @@ def test_the_history_is_the_log(api: Make) -> None:
 
 
 @pytest.mark.parametrize("limit", ["many", "-1", "", "1.5", "9" * 30, "٣"])
-def test_a_limit_that_is_none_is_an_error_of_ours(api: Make, limit: str) -> None:
+def test_a_limit_that_is_none_is_an_error_of_ours(api: Make, error_of: Make, limit: str) -> None:
     """In the form of all our errors, not in the framework's."""
     error_of(api().get("/api/services/chat/history", params={"limit": limit}), 422, "bad_request")
 
 
-def test_without_the_state_there_is_no_history(api: Make) -> None:
+def test_without_the_state_there_is_no_history(api: Make, error_of: Make) -> None:
     """503: it is nobody's fault but ours."""
     served = api()
     served.away.away = True
@@ -270,7 +202,7 @@ def test_without_the_state_there_is_no_history(api: Make) -> None:
 
 @pytest.mark.parametrize(("method", "path"), [
     (method, path.replace("chat", "chta")) for method, path in PATHS if "chat" in path])
-def test_an_unknown_service_is_404(api: Make, method: str, path: str) -> None:
+def test_an_unknown_service_is_404(api: Make, error_of: Make, method: str, path: str) -> None:
     """And the known ones are named."""
     body = {"slot": "green"} if method == "PUT" else {"release": "v2"}
     answer = api().client.request(method, f"/coalmine{path}", headers=ADMIN,
@@ -303,7 +235,9 @@ def test_a_rollouts_life_over_http(api: Make) -> None:
     (Phase.IDLE, "promote"), (Phase.IDLE, "rollback"), (Phase.PAUSED, "promote"),
     (Phase.CANARY, "resume"), (Phase.ROLLED_BACK, "promote"),
 ])
-def test_what_the_phase_does_not_allow_is_409(api: Make, phase: Phase, action: str) -> None:
+def test_what_the_phase_does_not_allow_is_409(
+    api: Make, error_of: Make, phase: Phase, action: str
+) -> None:
     """With the reason and what to do instead."""
     error = error_of(api(phase).post(f"/api/services/chat/{action}", {"release": "v2"}),
                      409, "refused")
@@ -311,7 +245,7 @@ def test_what_the_phase_does_not_allow_is_409(api: Make, phase: Phase, action: s
 
 
 @pytest.mark.parametrize("action", ["start", "pause", "resume", "promote"])
-def test_another_epoch_is_409_except_for_a_rollback(api: Make, action: str) -> None:
+def test_another_epoch_is_409_except_for_a_rollback(api: Make, error_of: Make, action: str) -> None:
     """A rollback needs none."""
     served = api(Phase.CANARY)
     error_of(served.post(f"/api/services/chat/{action}", {"release": "v2", "epoch": 99}),
@@ -320,7 +254,7 @@ def test_another_epoch_is_409_except_for_a_rollback(api: Make, action: str) -> N
     assert (answer.status_code, answer.json()["phase"]) == (200, "rolling_back")
 
 
-def test_an_engine_that_does_not_answer_is_409(api: Make) -> None:
+def test_an_engine_that_does_not_answer_is_409(api: Make, error_of: Make) -> None:
     """Nothing was started."""
     served = api()
     served.engines.answers[Slot.GREEN] = [Probe("g1", "timeout")]
@@ -338,7 +272,9 @@ BODIES: list[tuple[Any, str]] = [
 
 
 @pytest.mark.parametrize(("body", "word"), BODIES, ids=[word for _, word in BODIES])
-def test_a_body_that_cannot_be_used_is_422(api: Make, body: bytes, word: str) -> None:
+def test_a_body_that_cannot_be_used_is_422(
+    api: Make, error_of: Make, body: bytes, word: str
+) -> None:
     """All problems in one line, in the form of all our errors."""
     answer = api().client.post("/coalmine/api/services/chat/start", content=body, headers=ADMIN)
     error = error_of(answer, 422, "bad_request")
@@ -361,7 +297,7 @@ def test_half_a_character_in_a_reason_does_not_stop_a_rollback(api: Make) -> Non
     assert served.state.load()["chat"].phase is Phase.ROLLING_BACK
 
 
-def test_a_rollback_with_the_state_away_is_200_and_says_so(api: Make) -> None:
+def test_a_rollback_with_the_state_away_is_200_and_says_so(api: Make, error_of: Make) -> None:
     """This worker applies it at once; everything else is 503."""
     served = api(Phase.CANARY)
     served.away.away = True
@@ -390,7 +326,7 @@ def test_a_release_is_registered(api: Make) -> None:
     ("a%20b", {"slot": "green"}, 422, "bad_request"), ("v1", {"slot": "green"}, 409, "refused"),
 ])
 def test_a_release_that_cannot_be_registered(
-    api: Make, release: str, body: Any, status: int, code: str
+    api: Make, error_of: Make, release: str, body: Any, status: int, code: str
 ) -> None:
     """409 when the slot serves, 422 when it makes no sense."""
     error_of(api().put(f"/api/services/chat/releases/{release}", body), status, code)
@@ -408,122 +344,3 @@ def test_a_services_name_may_hold_slashes(
     assert served.post("/api/services/org/chat/pause").json()["phase"] == "paused"
     assert served.put("/api/services/org/chat/releases/org/v3", {"slot": "blue"}
                       ).status_code == 409
-
-
-# alerts -------------------------------------------------------------------------------------------
-def alert(service: Any = "chat", action: str | None = None, **more: Any) -> dict[str, Any]:
-    labels = {"alertname": "TooSlow", "service": service} | ({"coalmine": action} if action else {})
-    return {"status": "firing", "labels": labels, "annotations": {"summary": "p99 is high"}, **more}
-
-
-def hook(served: Api, *alerts: Any) -> Any:
-    return served.post("/alertmanager", {"alerts": alerts},
-                       headers={"authorization": "Bearer a-token"})
-
-
-def test_an_alert_pauses_and_rolls_back(api: Make) -> None:
-    """Pausing is the default; the pause has a timebox, and the log the alert's name."""
-    served = api(Phase.CANARY)
-    assert hook(served, alert()).json() == {
-        "done": [{"service": "chat", "changed": True, "phase": "paused"}]}
-    rollout = served.state.load()["chat"].rollout
-    assert rollout is not None
-    assert rollout.pause is not None
-    assert (rollout.pause.by, rollout.pause.timebox) == ("alert", 1200.0)
-    assert hook(served, alert(action="rollback")).json()["done"][0]["phase"] == "rolling_back"
-    last = served.get("/api/services/chat/history").json()["entries"][-1]
-    assert (last["who"], last["reason"]) == ("alert TooSlow", "p99 is high")
-
-
-def test_alerts_that_change_nothing_are_told_and_no_error(api: Make) -> None:
-    """Alertmanager would send them again and again."""
-    served = api()
-    answer = hook(served, alert(), alert("chta"), alert(action="delete"), alert(["chat"]))
-    assert answer.status_code == 200
-    assert [each["changed"] for each in answer.json()["done"]] == [False] * 4
-
-
-def test_one_alerts_fault_keeps_none_of_the_others_back(api: Make) -> None:
-    """The rollback behind a misspelt one is done."""
-    served = api(Phase.CANARY)
-    answer = hook(served, alert(action="delete"), alert(action="rollback"))
-    assert [each["changed"] for each in answer.json()["done"]] == [False, True]
-
-
-def test_what_is_resolved_or_names_no_service_is_passed_over(api: Make) -> None:
-    """Only firing alerts of a service count."""
-    served = api(Phase.CANARY)
-    answer = hook(served, alert(status="resolved"), alert(None), {"status": "firing"})
-    assert answer.json() == {"done": []}
-    assert served.get("/api/services/chat").json()["phase"] == "canary"
-
-
-def test_an_alert_does_not_leave_idle_for_an_engine_that_is_gone(
-    api: Make, state: State, put: Make, clock: Any
-) -> None:
-    """Like a person's rollback in idle, it asks the previous release first."""
-    service = put(phase=Phase.BAKING)
-    assert state.swap(service, apply(service, Promote(at=clock.now, who="ann")),
-                      Entry(0, "chat", "ann", "promote", ""))
-    served = api(None)
-    served.engines.answers[Slot.BLUE] = [Probe("b1", "gone")]
-    done = hook(served, alert(action="rollback")).json()["done"]
-    assert done[0]["changed"] is False
-    assert "b1: gone" in done[0]["reason"]
-    assert served.get("/api/services/chat").json()["stable"] == "v2"
-
-
-def test_an_alert_that_needs_the_state_is_sent_again(api: Make) -> None:
-    """503 after the others were done; Alertmanager repeats."""
-    served = api(Phase.CANARY)
-    served.away.away = True
-    error_of(hook(served, alert(), alert(action="rollback")), 503, "state_unreachable")
-    assert served.get("/api/services/chat").json()["phase"] == "rolling_back"
-
-
-@pytest.mark.parametrize("body", [b"{", b"[]", b"5", b'{"alerts": 5}', b'{"alerts": [5]}',
-                                  b'{"alerts": [{"labels": "x", "status": "firing"}]}'])
-def test_what_is_no_webhook_is_422(api: Make, body: bytes) -> None:
-    """In the form of all our errors."""
-    answer = api().client.post("/coalmine/alertmanager", content=body,
-                               headers={"authorization": "Bearer a-token"})
-    error_of(answer, 422, "bad_request")
-
-
-def test_the_alert_token_opens_nothing_else(api: Make) -> None:
-    """Nor does an admin's key open the webhook."""
-    served = api()
-    error_of(served.post("/api/services/chat/pause",
-                         headers={"authorization": "Bearer a-token"}), 401, "unauthorized")
-    error_of(served.post("/alertmanager", {"alerts": []}), 401, "unauthorized")
-
-
-# errors -------------------------------------------------------------------------------------------
-def all_errors() -> list[type[CoalmineError]]:
-    import coalmine.cli.client_errors
-    import coalmine.gateway.policy_source  # noqa: F401 - every room's errors are known then
-
-    found: list[type[CoalmineError]] = []
-    waiting: list[type[CoalmineError]] = [CoalmineError]
-    while waiting:
-        kind = waiting.pop()
-        found.append(kind)
-        waiting += kind.__subclasses__()
-    return found
-
-
-@pytest.mark.parametrize("kind", all_errors(), ids=lambda kind: kind.__name__)
-def test_every_error_has_a_status_and_a_body(kind: type[CoalmineError]) -> None:
-    """Also one that was added yesterday."""
-    error = kind.__new__(kind)
-    CoalmineError.__init__(error, "what is wrong", "what to do")
-    answer = error_response(error)
-    assert answer.status_code == status_of(error) in {*STATUS.values()}
-    assert json.loads(bytes(answer.body)) == {
-        "error": {"code": kind.code, "message": "what is wrong", "hint": "what to do"}}
-
-
-def test_what_the_state_did_is_never_the_clients_fault() -> None:
-    """503 for all of its errors."""
-    assert {status_of(kind("x")) for kind in all_errors() if issubclass(kind, StateUnreachable)
-            } == {503}

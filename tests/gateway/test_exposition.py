@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from prometheus_client.parser import text_string_to_metric_families
 
+from coalmine.control.document import DeploymentDocument
 from coalmine.gateway.exposition import render
-from coalmine.gateway.totals import series, totals_of
+from coalmine.gateway.totals import by_deployment, series, totals_of
 from coalmine.guardrails import Attempt, Outcome
 from coalmine.routing import Arm
 
@@ -37,7 +40,8 @@ def test_a_histogram_is_cumulative_and_ends_with_its_count() -> None:
     totals = totals_of([attempt(Outcome.OK, 0.07), attempt(Outcome.OK, 3.0),
                         attempt(Outcome.ERROR, 9.0)])
     found = samples(render(totals, {}))
-    base = {("service", "chat"), ("release", "v2"), ("arm", "candidate")}
+    base = {("service", "chat"), ("release", "v2"), ("arm", "candidate"),
+            ("deployment", "green-1")}
     name = "coalmine_request_seconds"
     assert found[f"{name}_bucket", frozenset({*base, ("le", "0.1")})] == 1
     assert found[f"{name}_bucket", frozenset({*base, ("le", "+Inf")})] == 2
@@ -59,3 +63,39 @@ def test_gauges_show_how_things_stand() -> None:
                                 "coalmine_epoch": {(("service", "chat"),): 7.0}}))
     assert found["coalmine_workers", frozenset()] == 4
     assert found["coalmine_epoch", frozenset({("service", "chat")})] == 7
+
+
+def test_latencies_are_told_apart_by_deployment() -> None:
+    """Without a policy that is all that tells two engines of a service apart."""
+    totals = totals_of([attempt(Outcome.OK, 0.07),
+                        replace(attempt(Outcome.OK, 3.0), deployment="green-2")])
+    found = samples(render(totals, {}))
+    counts = {dict(labels)["deployment"]: value for (name, labels), value in found.items()
+              if name == "coalmine_request_seconds_count"}
+    assert counts == {"green-1": 1, "green-2": 1}
+
+
+def test_what_an_older_version_counted_with_other_labels_is_left_out() -> None:
+    """The totals outlive an upgrade; half a series would be worse than none."""
+    old = {series("coalmine_request_seconds", "chat", "v2", "candidate", *part): 1.0
+           for part in (("sum",), ("count",), ("bucket", "0.1"))}
+    totals = {**old, **totals_of([attempt(Outcome.OK, 0.07)])}
+    assert render(totals, {}) == render(totals_of([attempt(Outcome.OK, 0.07)]), {})
+    assert by_deployment(old) == []
+
+
+def test_a_deployments_figures_are_its_counts_and_means() -> None:
+    """What the client caused is in neither; engines without good answers have no times."""
+    totals = totals_of([
+        attempt(Outcome.OK, 1.0), attempt(Outcome.OK, 3.0), attempt(Outcome.TIMEOUT, 60.0),
+        attempt(Outcome.DISCONNECT, 0.1),
+        replace(attempt(Outcome.ERROR, 0.1), deployment="blue-1", release="", arm=None),
+    ])
+    assert by_deployment(totals) == [
+        {"service": "chat", "deployment": "blue-1", "release": "", "arm": "", "attempts": 1,
+         "failures": 1, "ttft": None, "request": None},
+        {"service": "chat", "deployment": "green-1", "release": "v2", "arm": "candidate",
+         "attempts": 3, "failures": 1, "ttft": 0.02, "request": 2.0},
+    ]
+    for document in by_deployment(totals):
+        DeploymentDocument.model_validate(document)

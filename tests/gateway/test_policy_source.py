@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 
+from coalmine.control.policy_report import PolicyReport
 from coalmine.gateway.policy_source import REREAD, PolicySource, PolicyUnreadable
 from coalmine.rollout import PolicyError
 
@@ -19,15 +20,30 @@ services:
 """
 
 
+class Wall:
+    """Unix time, turned by hand."""
+
+    now = 1000.0
+
+    def __call__(self) -> float:
+        return self.now
+
+
 @pytest.fixture
-def source(tmp_path: Path, mono: Any) -> Callable[..., PolicySource]:
+def wall() -> Wall:
+    """The wall clock."""
+    return Wall()
+
+
+@pytest.fixture
+def source(tmp_path: Path, mono: Any, wall: Wall) -> Callable[..., PolicySource]:
     """The source of a file with this text; None for no file."""
 
     def make(text: str | bytes | None = None, **environ: str) -> PolicySource:
         path = tmp_path / "coalmine.yaml"
         if text is not None:
             path.write_bytes(text if isinstance(text, bytes) else text.encode())
-        return PolicySource(path, environ, mono)
+        return PolicySource(path, environ, mono, wall)
 
     return make
 
@@ -108,6 +124,38 @@ def test_a_faulty_change_keeps_the_policy_in_force(source: Any, mono: Any) -> No
     assert "v9" in str(made.error)
     rewrite(made, mono, text("v2"))
     assert (made.policy.services["chat"].stable, made.error) == ("v2", None)
+
+
+def test_the_report_says_how_many_errors_there_are_and_since_when(
+    source: Any, mono: Any, wall: Any
+) -> None:
+    """At the start none is in force; later the last good one is."""
+    made = source(text("v9") + "colour: red\n")
+    report = made.report()
+    assert (report.status, report.in_force, report.blocks) == ("error", False, True)
+    assert (len(report.errors), report.since) == (2, 1000.0)
+    assert all(error.startswith(f"{made.path}:") for error in report.errors)
+    rewrite(made, mono, text())
+    assert made.report() == PolicyReport(file=str(made.path))
+    wall.now = 2000.0
+    rewrite(made, mono, text("v9"))
+    wall.now = 3000.0
+    rewrite(made, mono, text("v8"))
+    later = made.report()
+    assert (later.in_force, later.blocks, later.since) == (True, False, 2000.0)
+    assert later.message.endswith("has 1 error; the last good one is in force")
+
+
+def test_a_file_that_cannot_be_read_is_one_error(source: Any) -> None:
+    """Said as the log says it."""
+    (error,) = source(b"\xff\xfe\x00").report().errors
+    assert "is not UTF-8" in error
+
+
+def test_no_file_is_nothing_to_report(source: Any) -> None:
+    """Observing is no error."""
+    report = source().report()
+    assert (report.status, report.in_force, report.message) == ("ok", False, "")
 
 
 def test_a_file_that_is_gone_keeps_the_policy_in_force(source: Any, mono: Any) -> None:

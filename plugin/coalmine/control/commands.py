@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Awaitable, Callable, Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Protocol
 
 from coalmine.control.controller import published_name
 from coalmine.control.figures import BASELINE_SPAN
 from coalmine.control.log_entry import entry_of
+from coalmine.control.policy_report import PolicyReport
 from coalmine.release import CoalmineError, Slot
 from coalmine.rollout import events as ev
 from coalmine.rollout.policy import Policy
@@ -34,6 +35,12 @@ class Conflict(CoalmineError):
     """Somebody else was there first, or what was asked does not fit what is."""
 
     code = "conflict"
+
+
+class PolicyBroken(CoalmineError):
+    """A start without a policy in force, because the file that was written cannot be used."""
+
+    code = "policy_broken"
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,6 +94,7 @@ class Commands:
         probe: asks every deployment of a slot for a real completion.
         count: adds to a counter (metric, labels …).
         wall: unix seconds.
+        report: returns how the policy file stands.
     """
 
     def __init__(
@@ -97,12 +105,14 @@ class Commands:
         probe: Callable[[str, Slot], Awaitable[list[Probe]]],
         count: Callable[..., None],
         wall: Callable[[], float],
+        report: Callable[[], PolicyReport] = PolicyReport,
     ) -> None:
         self._applied = applied
         self._policy = policy
         self._probe = probe
         self._count = count
         self._wall = wall
+        self._report = report
 
     # asking first ------------------------------------------------------------------------------
 
@@ -160,13 +170,26 @@ class Commands:
 
     def start(self, name: str, release: str, who: str, reason: str, epoch: int | None) -> Done:
         """Begin a rollout."""
+        self.demand_policy()
         policy = self._policy()
         rules = policy.services.get(name) if policy else None
         if rules is None:
             raise NotFound(f"service {name!r} is not in the policy", self._names())
         event = ev.Start(at=self._wall(), who=who, reason=reason, release=release, policy=rules,
                          baseline=self._baseline(name))
-        return self._change(name, event, epoch)
+        done = self._change(name, event, epoch)
+        report = self._report()
+        return replace(done, note=report.message) if report.message else done
+
+    def demand_policy(self) -> None:
+        """Refuse where a policy was written and none is in force.
+
+        Raises:
+            PolicyBroken: with the first error, and what to do.
+        """
+        report = self._report()
+        if report.blocks:
+            raise PolicyBroken(f"{report.message}{report.first}", report.hint)
 
     def _baseline(self, name: str) -> dict[str, float]:
         """Return stable's figures of the last minutes, none if they are old or another's."""
@@ -242,9 +265,15 @@ class Commands:
         return service
 
     def _names(self) -> str:
+        """Say which services there are, or why there is none."""
+        report = self._report()
+        if report.message and not report.in_force:
+            return f"{report.message}; {report.hint}"
         policy = self._policy()
         names: Iterable[Any] = policy.services if policy else ()
-        return f"known are {', '.join(names)}" if names else "there is no policy: observing only"
+        if names:
+            return f"known are {', '.join(names)}"
+        return "the policy names no service" if policy else "there is no policy: observing only"
 
     def _state(self) -> State:
         state = self._applied.state

@@ -80,6 +80,20 @@ class ReleaseDocument(_Model):
     digest: str | None = Field(description="Content digest; null when nobody stated one.")
 
 
+class PolicyDocument(_Model):
+    """How the policy file stands; told only when it is not as it should be."""
+
+    status: Literal["error", "restart_needed"] = Field(
+        description="`error`: it cannot be used; `restart_needed`: it came after a start without.")
+    file: str = Field(description="Its name, as the proxy knows it.")
+    in_force: bool = Field(description="Whether a policy is in force: with errors the last good.")
+    since: str | None = Field(description="Since when that is so.")
+    count: int = Field(description="How many errors it has.")
+    errors: list[str] = Field(description="The first 20 of them, with file, line and field.")
+    message: str = Field(description="The same in one sentence.")
+    hint: str = Field(description="What to do about it.")
+
+
 class ServiceDocument(_Model):
     """A service."""
 
@@ -106,16 +120,69 @@ class ServiceDocument(_Model):
     releases: dict[str, ReleaseDocument] = Field(description="Known releases by name.")
     unrecognised: float | None = Field(
         description="Share of the last hour's conversations that were not recognised, 0 to 1.")
+    grace_until: str | None = Field(
+        description="Until then ids that were never seen are taken for old (`sessions.grace`) and "
+        "get stable; null when no grace runs.")
     changed: bool | None = Field(
         None, description="After a command: whether it changed anything; absent otherwise.")
     note: str | None = Field(
         None, description="After a command: what else is worth knowing; absent otherwise.")
+    policy: PolicyDocument | None = Field(
+        None, description="What is wrong with the policy file; absent while nothing is.")
 
 
 class ServicesDocument(_Model):
     """All services."""
 
     services: list[ServiceDocument]
+    policy: PolicyDocument | None = Field(
+        None, description="What is wrong with the policy file; absent while nothing is.")
+
+
+class DeploymentDocument(_Model):
+    """One deployment's figures on this gateway, since its counters began."""
+
+    service: str = Field(
+        description="Its service; one that no policy names is `model_info.service`, or its group.")
+    deployment: str = Field(description="Its id in LiteLLM.")
+    release: str = Field(description="The release that it served; empty without a policy.")
+    arm: Literal["stable", "candidate", ""] = Field(description="That release's arm, then.")
+    attempts: int = Field(description="Attempts that are judged.")
+    failures: int = Field(description="Those that failed.")
+    ttft: float | None = Field(
+        description="Mean seconds to the first content, of streams; null without any.")
+    request: float | None = Field(description="Mean seconds of a good answer; null without any.")
+
+
+class DeploymentsDocument(_Model):
+    """Figures of each deployment, with or without a policy."""
+
+    deployments: list[DeploymentDocument]
+    policy: PolicyDocument | None = Field(
+        None, description="What is wrong with the policy file; absent while nothing is.")
+
+
+class HealthDocument(_Model):
+    """Whether Coalmine is well on the worker that answers; no configuration is in it."""
+
+    status: Literal["ok", "degraded"] = Field(
+        description="`degraded` comes with HTTP 503, and one of the fields below says why.")
+    mode: Literal["rollout", "observe", "stable_only"] = Field(
+        description="`rollout`: by the policy; `observe`: nobody wrote one; `stable_only`: stable "
+        "is served and nothing can be started, because the policy or LiteLLM cannot be used.")
+    state: Literal["reached", "out_of_reach", "unused"] = Field(
+        description="The shared state; `unused` where the policy that names it has errors.")
+    policy: Literal["ok", "error", "restart_needed"] = Field(
+        description="The policy file: `ok`, also when there is none and none is wanted; `error`: "
+        "it cannot be used, and with `mode: rollout` the last good one is in force; "
+        "`restart_needed`: it came after a start without.")
+    controller: Literal["ok", "missing", "unknown"] = Field(
+        description="Whether some worker judges the rollouts; `unknown` in the first 10 s, without "
+        "services, and while the state is out of reach.")
+    litellm: Literal["ok", "unsupported"] = Field(
+        description="Whether this LiteLLM's hooks are the ones we know.")
+    warnings: int = Field(
+        description="Doubtful deployments in LiteLLM's config; the proxy's log names them.")
 
 
 class EntryDocument(_Model):

@@ -18,7 +18,9 @@ from pydantic.fields import FieldInfo
 
 from coalmine import __version__
 from coalmine.control import document as doc
-from coalmine.control.api import STATUS, CommandBody, ReleaseBody, build_api
+from coalmine.control.api import build_api
+from coalmine.control.bodies import CommandBody, ReleaseBody
+from coalmine.control.errors import STATUS
 
 HEAD = """# HTTP API
 
@@ -43,13 +45,20 @@ NOTES = """
 - `rollback` is idempotent: rolling back what is back already is 200 with `changed: false`. It takes
   no notice of `epoch`. With the shared state out of reach the asked worker applies it at once, says
   so in `note`, and writes it when the state is back.
+- Whatever else is asked below `/coalmine/` is answered with an error document too: 404 for a path
+  that is none of ours, 405 with `Allow` for a method that a path does not take.
+- While the policy file has errors, services come with `policy`, which says how many and names the
+  first of them. With errors at the proxy's start none is in force: `start` is refused with 409.
 - `start` asks every deployment of the candidate's slot, and stable's, for a real completion first.
 - `rollback` in idle goes to `previous` (or `to`), if its slot still answers a real completion.
 - `POST /coalmine/alertmanager` takes Alertmanager's webhook with the policy's
   `alertmanager_token`. A firing alert with the label `service` pauses that service's rollout; with
-  `coalmine: rollback` it rolls it back.
+  `coalmine: rollback` it rolls it back. Without an `alertmanager_token` every call is refused.
 - `GET /coalmine/metrics` also takes the policy's `metrics_token`. It shows all workers of this
-  gateway together, from any of them.
+  gateway together, from any of them. Latencies are histograms by service, release, arm and
+  deployment; TTFT and the time between tokens come from streamed answers only.
+- `GET /coalmine/api/deployments` shows the counters of each deployment as JSON, and so what an
+  observing gateway (without a policy) sees.
 """
 
 
@@ -104,6 +113,7 @@ def _models() -> Iterator[str]:
     for model in (CommandBody, ReleaseBody, doc.ServiceDocument, doc.ArmsDocument,
                   doc.ArmDocument, doc.VerdictDocument, doc.GuardrailDocument,
                   doc.WorkerDocument, doc.ReleaseDocument, doc.EntryDocument,
+                  doc.PolicyDocument, doc.DeploymentDocument, doc.HealthDocument,
                   doc.ErrorDocument, doc.ProblemDocument):
         yield f"\n### {_title(model)}\n"
         yield (model.__doc__ or "").split("\n\n")[0].replace("\n    ", " ")

@@ -3,23 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from datetime import datetime, timezone
 from typing import Any
 
+from coalmine.control.moments import moment
 from coalmine.rollout.service import Service
 from coalmine.routing import ROLLOUT_RUNS, Arm, Phase
 from coalmine.state import Beat
 
 _NO_FIGURES = {"conversations": 0, "attempts": 0, "failures": 0, "ttft_p50": None,
                "ttft_p95": None, "ttft_p99": None}
-
-
-def moment(at: float | None, timespec: str = "milliseconds") -> str | None:
-    """Return a unix time as RFC 3339 in UTC."""
-    if at is None:
-        return None
-    text = datetime.fromtimestamp(at, timezone.utc).isoformat(timespec=timespec)
-    return text.replace("+00:00", "Z")
 
 
 def _arm(service: Service, arm: Arm, figures: dict[str, Any], workers: Iterable[Beat]
@@ -46,6 +38,15 @@ def _soak(service: Service) -> float:
         rollout.pause is not None and rollout.pause.resumes is Phase.BAKING
     )
     return rollout.plan.bake if baking else rollout.current_step.soak
+
+
+def _grace_until(service: Service, now: float) -> float | None:
+    """Return until when ids that were never seen count as old, None when no grace runs."""
+    rollout = service.rollout
+    if rollout is None or service.phase not in ROLLOUT_RUNS:
+        return None
+    until = rollout.began + rollout.policy.sessions.grace
+    return until if until > now else None
 
 
 def service_document(service: Service, published: dict[str, Any] | None, workers: list[Beat],
@@ -82,4 +83,5 @@ def service_document(service: Service, published: dict[str, Any] | None, workers
         "releases": {name: {"slot": record.slot.value, "digest": record.digest}
                      for name, record in service.releases.items()},
         "unrecognised": figures.get("unrecognised"),
+        "grace_until": moment(_grace_until(service, now)),
     }

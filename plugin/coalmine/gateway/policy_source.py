@@ -7,6 +7,7 @@ import time
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
+from coalmine.control.policy_report import PolicyReport
 from coalmine.release import CoalmineError
 from coalmine.rollout.policy import Policy
 from coalmine.rollout.policy_file import PolicyError, read_policy
@@ -28,6 +29,7 @@ class PolicySource:
         path: the file; without one the plugin observes.
         environ: where ``os.environ/NAME`` is looked up.
         mono: monotonic seconds.
+        wall: unix seconds.
     """
 
     def __init__(
@@ -35,6 +37,7 @@ class PolicySource:
         path: Path,
         environ: Mapping[str, str],
         mono: Callable[[], float] = time.monotonic,
+        wall: Callable[[], float] = time.time,
     ) -> None:
         self.path = path
         self.base = path.resolve().parent
@@ -42,6 +45,8 @@ class PolicySource:
         self.error: CoalmineError | None = None
         self._environ = environ
         self._mono = mono
+        self._wall = wall
+        self._wrong_since: float | None = None
         self._stamp: tuple[int, int, int] | None = None
         self._looked = float("-inf")
         self.reread()
@@ -64,23 +69,40 @@ class PolicySource:
             self._stamp = None
             return
         except PolicyError as error:
-            self._stamp, self.error = stamp, error
-            log.error("the policy is not used:\n%s", error)
+            self._stamp = stamp
+            self._wrong(error)
+            log.error("the policy %s is not used:\n%s", self.path, error)
             return
         except UnicodeDecodeError as error:
             self._stamp = stamp
-            self.error = PolicyUnreadable(f"{self.path} is not UTF-8: {error}", "write it as UTF-8")
-            log.error("the policy is not used: %s", self.error)
+            self._wrong(
+                PolicyUnreadable(f"{self.path} is not UTF-8: {error}", "write it as UTF-8"))
+            log.error("the policy %s is not used: %s", self.path, self.error)
             return
         except OSError as error:
             unreadable = PolicyUnreadable(f"{self.path} cannot be read: {error}")
             if str(unreadable) != str(self.error):
                 log.error("%s", unreadable)
-            self.error = unreadable
+            self._wrong(unreadable)
             return
         if self._stamp is not None:
             log.info("the policy %s was read again; it is for the next rollout", self.path)
         self._stamp, self.policy, self.error = stamp, policy, None
+        self._wrong_since = None
+
+    def _wrong(self, error: CoalmineError) -> None:
+        self.error = error
+        if self._wrong_since is None:
+            self._wrong_since = self._wall()
+
+    def report(self) -> PolicyReport:
+        """Return how the file stands, for people."""
+        error = self.error
+        if error is None:
+            return PolicyReport(file=str(self.path), in_force=self.policy is not None)
+        problems = error.problems if isinstance(error, PolicyError) else (error,)
+        return PolicyReport("error", str(self.path), tuple(map(str, problems)),
+                            self._wrong_since, self.policy is not None)
 
     @property
     def observing(self) -> bool:

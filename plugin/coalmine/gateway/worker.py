@@ -2,22 +2,22 @@
 
 from __future__ import annotations
 
-import hashlib
 import logging
 import os
 import secrets
 import socket
-import sys
-import tempfile
 import time
 from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from coalmine.control.api import Surroundings, build_api
+from coalmine.control.api import build_api
 from coalmine.control.commands import Commands, Probe
 from coalmine.control.controller import Controller
+from coalmine.control.policy_report import PolicyReport
+from coalmine.control.surroundings import Surroundings
 from coalmine.gateway import litellm_router
 from coalmine.gateway.assign import Assigner
 from coalmine.gateway.attempts import Accounts
@@ -26,12 +26,15 @@ from coalmine.gateway.exposition import render
 from coalmine.gateway.fleet import EMPTY, Fleet, read_fleet
 from coalmine.gateway.follower import Follower
 from coalmine.gateway.gauges import gauges
+from coalmine.gateway.health import SILENT, ControllerWatch, health_document
+from coalmine.gateway.observing import ObservingPlace
 from coalmine.gateway.outbox import outbox_folder
 from coalmine.gateway.policy_source import PolicySource
+from coalmine.gateway.totals import by_deployment
 from coalmine.gateway.turns import Turns
 from coalmine.release import Slot
 from coalmine.rollout.policy import ServicePolicy
-from coalmine.state import State, StateRefused, open_state
+from coalmine.state import State, StateError, open_state
 
 log = logging.getLogger("coalmine")
 
@@ -63,9 +66,11 @@ class Worker:
         self._environ = environ
         self.mono = mono
         self._wall = wall
-        self.source = PolicySource(Path(environ.get("COALMINE_CONFIG", "coalmine.yaml")), environ)
+        self.source = PolicySource(Path(environ.get("COALMINE_CONFIG", "coalmine.yaml")), environ,
+                                   mono, wall)
         self._observing = self.source.observing
-        self._policy_appeared = False
+        self._appeared: float | None = None
+        self._watch = ControllerWatch(mono)
         policy = self.source.policy
         self.gateway = (policy.gateway if policy else None) or socket.gethostname()
         self.executor = ThreadPoolExecutor(THREADS, thread_name_prefix="coalmine-state")
@@ -90,12 +95,13 @@ class Worker:
         self.assigner = Assigner(self.follower, self.count, wall, self.executor)
         self.commands = Commands(
             self.follower, policy=lambda: self.source.policy, probe=self._probe,
-            count=self.count, wall=wall,
+            count=self.count, wall=wall, report=self.report,
         )
         self.controller = Controller(
             self.id, state=lambda: self.follower.state, policy=lambda: self.source.policy,
             count=self.count, wall=wall,
         )
+        self._place: ObservingPlace | None = None
         self._swept = 0.0
         self._cooled: frozenset[str] = frozenset()
         self._cooled_at = float("-inf")
@@ -107,16 +113,36 @@ class Worker:
         self.collector.start()
         if not self._observing:
             self.controller.start()
+        litellm_router.at_shutdown(self.stop)
         litellm_router.mount(build_api(Surroundings(
             commands=self.commands, applied=self.follower, policy=lambda: self.source.policy,
             admin=litellm_router.admin_of, metrics=self.metrics, health=self.health,
             metrics_token=lambda: self.source.secret("metrics_token"),
             alert_token=lambda: self.source.secret("alertmanager_token"),
-            executor=self.executor, wall=self._wall,
+            executor=self.executor, wall=self._wall, report=self.report,
+            deployments=self.deployments,
         )))
-        log.info("Coalmine: worker %s of gateway %s, %s", self.id, self.gateway,
-                 "no policy: observing" if self._observing
-                 else f"policy {self.source.path}")
+        log.info("Coalmine: worker %s of gateway %s, %s", self.id, self.gateway, self._standing())
+
+    def _standing(self) -> str:
+        """What this worker does, in words, for the log."""
+        if self.problems:
+            return "stable only: this LiteLLM is not supported"
+        if self._observing:
+            return f"no policy {self.source.path}: observing"
+        report = self.report()
+        return f"stable only: {report.message}" if report.blocks else f"policy {report.file}"
+
+    def stop(self) -> None:
+        """End in peace: ship what was counted, give the lease back, leave nothing behind."""
+        self.controller.stop()
+        for turn in self.turns:
+            self.accounts.settle(turn, 0.0)
+        self.collector.stop()
+        self.follower.stop()
+        if self._place is not None:
+            self._place.leave()
+        log.info("Coalmine: worker %s has ended", self.id)
 
     # what the hooks ask --------------------------------------------------------------------------
 
@@ -178,14 +204,15 @@ class Worker:
             return open_state(address, base=self.source.base, pin_ttl=ttl)
         # Observing: the workers of this gateway, which one command line has started, share their
         # figures through a private file.
-        started = "\x1f".join((str(os.getpgid(0)), os.getcwd(), *sys.argv)).encode()
-        name = f"coalmine-observe-{os.getuid()}-{hashlib.sha256(started).hexdigest()[:12]}"
-        place = Path(tempfile.gettempdir()) / name
-        place.mkdir(mode=0o700, exist_ok=True)
-        found = place.stat()
-        if found.st_uid != os.getuid() or found.st_mode & 0o077:
-            raise StateRefused(f"{place} is not ours alone", "remove it and restart the proxy")
-        return open_state(f"sqlite:///{place}/observe.db", base=place)
+        place = ObservingPlace()
+        place.enter()
+        try:
+            state = open_state(f"sqlite:///{place.path}/observe.db", base=place.path)
+        except BaseException:
+            place.leave()
+            raise
+        self._place = place
+        return state
 
     def _moved(self, keys: list[bytes] | None) -> None:
         if keys is None:
@@ -202,11 +229,12 @@ class Worker:
         self._swept = now
         if not self._observing:
             self.source.reread()
-        elif not self._policy_appeared and self.source.path.exists():
+        elif self._appeared is None and self.source.path.exists():
             # State and controller belong to a start: half of a rollout would be worse than none.
-            self._policy_appeared = True
+            self._appeared = self._wall()
             log.warning("the policy %s is there now: restart the proxy to use it",
                         self.source.path)
+        self._look_for_controller()
         self.look_at_fleet()
         for turn in self.turns:
             self.accounts.settle(turn, SETTLE)
@@ -226,18 +254,34 @@ class Worker:
         workers = [beat for beat in state.workers() if beat.gateway == self.gateway]
         return render(state.totals(self.gateway), gauges(self.follower.services, workers, state))
 
+    def deployments(self) -> list[dict[str, Any]]:
+        """The figures of each deployment on this gateway: all of its workers together."""
+        self.collector.flush(False)
+        state = self.follower.state
+        return by_deployment(state.totals(self.gateway)) if state is not None else []
+
+    def report(self) -> PolicyReport:
+        """How the policy file stands."""
+        report = self.source.report()
+        if self._appeared is None:
+            return report
+        return replace(report, status="restart_needed", since=self._appeared)
+
+    def _look_for_controller(self) -> None:
+        state = self.follower.state
+        if self._observing or state is None or self.follower.silence() > SILENT:
+            self._watch.unknown()
+            return
+        try:
+            self._watch.look(state, self.follower.services)
+        except StateError as error:
+            self._watch.unknown()
+            log.debug("whether a controller lives is not known: %s", error)
+
     def health(self) -> tuple[dict[str, Any], bool]:
         """Whether Coalmine is well, without any configuration in it."""
-        silence = self.follower.silence()
-        reached = silence < 5.0
-        well = reached and not self.problems and self.source.error is None
-        return {
-            "status": "ok" if well else "degraded",
-            "mode": "stable_only" if self.problems else (
-                "observe" if self._observing else "rollout"),
-            "state": "reached" if reached else "out_of_reach",
-            "policy": "error" if self.source.error else (
-                "restart_needed" if self._policy_appeared else "ok"),
-            "litellm": "unsupported" if self.problems else "ok",
-            "warnings": len(self.fleet.warnings),
-        }, well
+        return health_document(
+            self.report(), observing=self._observing, silence=self.follower.silence(),
+            problems=len(self.problems), controller=self._watch.status(),
+            warnings=len(self.fleet.warnings),
+        )

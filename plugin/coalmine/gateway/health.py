@@ -1,0 +1,97 @@
+"""Whether Coalmine is well: what `/coalmine/healthz` says, without any configuration in it."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterable
+from typing import Any
+
+from coalmine.control.controller import published_name
+from coalmine.control.policy_report import PolicyReport
+from coalmine.state import State
+
+SILENT = 5.0
+"""Seconds without the state after which it counts as out of reach."""
+
+NOBODY = 10.0
+"""Seconds without a new publication after which no controller counts as alive. It publishes every
+second; another takes the lease of a dead one within two."""
+
+
+class ControllerWatch:
+    """Whether some worker judges the rollouts, known from what it publishes.
+
+    Publications are told apart, not compared with a clock: those of two hosts may differ.
+
+    Args:
+        mono: monotonic seconds.
+    """
+
+    def __init__(self, mono: Callable[[], float] = time.monotonic) -> None:
+        self._mono = mono
+        self._began = mono()
+        self._last: Any = None
+        self._moved: float | None = None
+
+    def look(self, state: State, services: Iterable[str]) -> None:
+        """Look for a new publication, of any one service: a controller publishes them all.
+
+        Raises:
+            StateError: when the state does not answer.
+        """
+        name = min(services, default=None)
+        if name is None:
+            self._last = self._moved = None
+            self._began = self._mono()
+            return
+        document = state.published(published_name(name)) or {}
+        at = (name, document.get("at"))
+        if at != self._last:
+            # The first one seen may be a dead controller's last word.
+            self._moved = self._mono() if self._last is not None else self._moved
+            self._last = at
+
+    def unknown(self) -> None:
+        """Nothing could be looked at: the time until it can be again does not count."""
+        self._began, self._moved = self._mono(), None
+
+    def status(self) -> str:
+        """Return ``ok``, ``missing``, or ``unknown`` where that cannot be said yet."""
+        if self._last is None:
+            return "unknown"
+        if self._moved is not None and self._mono() - self._moved <= NOBODY:
+            return "ok"
+        return "missing" if self._mono() - self._began > NOBODY else "unknown"
+
+
+def health_document(
+    report: PolicyReport, *, observing: bool, silence: float, problems: int, controller: str,
+    warnings: int,
+) -> tuple[dict[str, Any], bool]:
+    """Return the document of healthz and whether all is well.
+
+    Args:
+        report: how the policy file stands.
+        observing: whether this start found no policy.
+        silence: seconds since the state was heard of.
+        problems: how many of LiteLLM's hooks are not the ones we know.
+        controller: what :class:`ControllerWatch` says.
+        warnings: how many deployments are doubtful.
+    """
+    reached = silence < SILENT
+    nothing_in_force = report.status == "error" and not report.in_force
+    mode = "observe" if observing else "rollout"
+    if problems or nothing_in_force:
+        mode = "stable_only"
+    state = "reached" if reached else "unused" if nothing_in_force else "out_of_reach"
+    judged = "unknown" if observing or not reached else controller
+    well = reached and not problems and report.status != "error" and judged != "missing"
+    return {
+        "status": "ok" if well else "degraded",
+        "mode": mode,
+        "state": state,
+        "policy": report.status,
+        "controller": judged,
+        "litellm": "unsupported" if problems else "ok",
+        "warnings": warnings,
+    }, well
