@@ -73,8 +73,33 @@ def _decision(figures: dict[str, Any]) -> list[str]:
         "≤ 100 ms", _met(one["p90"], 100))]
 
 
+def _state(figures: dict[str, Any]) -> list[str]:
+    rows = []
+    for store, one in figures.items():
+        calm = one["claims_at_100_per_second_and_worker"]
+        rows.append(_row(
+            f"a new conversation's claim, {store}, {calm['workers']} processes, 100/s each",
+            f"p50 {calm['p50']:.2f} ms, p99 {calm['p99']:.2f} ms", "–", ""))
+        most = one["claims_as_fast_as_possible"]
+        rows.append(_row(
+            f"claims a second, {store}, {most['workers']} processes",
+            f"{most['per_second']}, p99 {most['p99']:.2f} ms", "–", ""))
+        for pins, each in one["bytes_per_pin"].items():
+            whole = int(pins) * each / 1e6
+            goal = 200.0 if store == "redis" and int(pins) == 1_000_000 else None
+            rows.append(_row(
+                f"{int(pins):,} pins, {store}", f"{whole:.0f} MB ({each:g} bytes each)",
+                f"≤ {goal:g} MB" if goal else "–", _met(whole, goal) if goal else ""))
+        sizes = one["megabytes_by_round"]
+        rows.append(_row(
+            f"size while new pins come and old ones end, {store}",
+            " → ".join(f"{size:g}" for size in sizes) + " MB", "no growth",
+            _met(sizes[-1], 1.1 * max(sizes[1:-1]))))
+    return rows
 
-PARTS = {"hooks": _hooks, "cost": _cost, "flip": _flip, "decision": _decision}
+
+PARTS = {"hooks": _hooks, "cost": _cost, "flip": _flip, "decision": _decision,
+         "state": _state}
 
 
 def render(results: Path) -> str:
@@ -94,10 +119,6 @@ def render(results: Path) -> str:
     text = HEAD + "\n".join(lines) + "\n"
     for words, names in machines.items():
         text += f"\nMeasured on {words}: {', '.join(names)}.\n"
-    state = results / "state.json"
-    if state.exists():
-        figures = json.loads(state.read_text())["figures"]
-        text += "\n## State\n\n```json\n" + json.dumps(figures, indent=2) + "\n```\n"
     notes = results.parent / "notes.md"
     if notes.exists():
         text += "\n" + notes.read_text()

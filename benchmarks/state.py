@@ -17,7 +17,7 @@ import socket
 import sqlite3
 import subprocess
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -29,6 +29,9 @@ from coalmine.state import Entry, StateBusy, StateUnreachable, open_state
 
 CODE = 4321
 PATIENT = 5.0
+SHORT_TTL = 2.0
+ROUNDS = 6
+PINS_A_ROUND = 20_000
 Spawned = multiprocessing.get_context("spawn")
 
 
@@ -187,6 +190,32 @@ def redis_bytes(port: int, pins: int) -> float:
     return round(size / pins, 1)
 
 
+def used_memory(port: int) -> float:
+    """Return the bytes that Redis uses."""
+    import redis  # noqa: PLC0415 - only where it is measured
+
+    with redis.Redis(port=port, socket_timeout=60) as client:
+        return float(client.info("memory")["used_memory"])
+
+
+# growth -------------------------------------------------------------------------------------------
+def growth(url: str, base: Path, size: Callable[[], float]) -> list[float]:
+    """Claim new pins in rounds, each after the round before last has outlived its time.
+
+    Return `size`, in megabytes, after each round.
+    """
+    state = open_state(url, base=base, deadline=PATIENT, pin_ttl=SHORT_TTL)
+    start = time.time_ns() % 2**40
+    sizes = []
+    for rounds in range(ROUNDS):
+        for number in range(PINS_A_ROUND):
+            state.claim(key(start + rounds * PINS_A_ROUND + number), CODE)
+        time.sleep(2 * SHORT_TTL)
+        sizes.append(round(size() / 2**20, 2))
+    state.close()
+    return sizes
+
+
 # all ----------------------------------------------------------------------------------------------
 @contextmanager
 def redis_server(base: Path) -> Iterator[int]:
@@ -233,7 +262,7 @@ def main() -> None:
     parser.add_argument("--workers", type=int, default=4)
     parser.add_argument("--claims", type=int, default=5000, help="of each worker")
     parser.add_argument("--flips", type=int, default=200)
-    parser.add_argument("--pins", type=int, nargs="*", default=[100_000])
+    parser.add_argument("--pins", type=int, nargs="*", default=[1_000_000])
     parser.add_argument("--json", type=Path)
     arguments = parser.parse_args()
     where = machine()
@@ -246,6 +275,10 @@ def main() -> None:
             result["sqlite"]["bytes_per_pin"] = {
                 str(pins): sqlite_bytes(base, pins) for pins in arguments.pins
             }
+            file = base / "growth.db.pins"
+            result["sqlite"]["megabytes_by_round"] = growth(
+                "sqlite:///growth.db", base, lambda: file.stat().st_size
+            )
         if "redis" in arguments.store and shutil.which("redis-server"):
             with redis_server(base) as port:
                 version = subprocess.run(
@@ -256,6 +289,9 @@ def main() -> None:
                 result["redis"]["bytes_per_pin"] = {
                     str(pins): redis_bytes(port, pins) for pins in arguments.pins
                 }
+                result["redis"]["megabytes_by_round"] = growth(
+                    f"redis://127.0.0.1:{port}/0", base, lambda: used_memory(port)
+                )
     write_result("state", result, where, arguments.json)
 
 
