@@ -27,7 +27,7 @@ from coalmine.rollout import (
     first_state,
     routing_plan,
 )
-from coalmine.routing import Arm, Phase
+from coalmine.routing import Arm, Moved, Phase, Pin, decide
 
 Play = Callable[..., Service]
 Make = Callable[..., Event]
@@ -426,6 +426,19 @@ def test_an_idle_rollback_to_a_named_release_can_be_rolled_back_itself(
     forth = after(event(RollBack), event(RollBack, to="v2"), service=promoted)
     assert forth.stable == "v2"
     assert apply(forth, event(RollBack)).stable == "v1"
+
+
+@pytest.mark.parametrize(("pin", "release"), [
+    (Pin(2, 0, Arm.STABLE), "v2"), (Pin(1, 1, Arm.CANDIDATE), "v2"),
+])
+def test_who_is_on_a_release_that_is_left_in_idle_is_moved_by_that_rollback(
+    promoted: Service, event: Make, pin: Pin, release: str
+) -> None:
+    """It is counted as one, and not as a promotion of the release that comes back."""
+    decision = decide(routing_plan(apply(promoted, event(RollBack)), None), pin, new=False)
+    assert (decision.moved_from, decision.moved) == (release, Moved.ROLLBACK)
+    before = decide(routing_plan(promoted, None), Pin(0, 0, Arm.STABLE), new=False)
+    assert (before.moved_from, before.moved) == ("v1", Moved.PROMOTED)
 
 
 def test_an_idle_rollback_without_a_previous_release_is_refused(

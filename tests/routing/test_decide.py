@@ -27,23 +27,29 @@ from coalmine.routing.pins import UNTOLD
 
 ROWS = yaml.safe_load((Path(__file__).parent / "decisions.yaml").read_text("utf-8"))
 
-ERAS = {3: Era("v0"), 4: Era("v1", "v9"), 5: Era("v1"), 6: Era("v1", "v2")}
-"""Era 6 is the rollout in force, of v2; 7 would be the idle time after it."""
+ERAS = {
+    1: Era("v0", "v8"), 2: Era("v8"), 3: Era("v0"),  # v8 was promoted, and left again in idle
+    4: Era("v0", "v1"), 5: Era("v1"), 6: Era("v1", "v9"), 7: Era("v1"), 8: Era("v1", "v2"),
+}
+"""Era 8 is the rollout in force, of v2; 9 would be the idle time after it."""
+
+NOW = 8
 
 CHANCES = (0.05, 1.0, 0.25, 0.98)
 """By number of the weight change, from 1 on."""
 
 PINS: dict[str, Pin | None] = {
     "none": None,
-    "drawn stable": Pin(6, 1, Arm.STABLE),
-    "drawn candidate": Pin(6, 1, Arm.CANDIDATE),
-    "certain candidate": Pin(6, 2, Arm.CANDIDATE),
-    "seen": Pin(6, NO_CHANCE, Arm.STABLE),
-    "older same": Pin(5, NO_CHANCE, Arm.STABLE),
+    "drawn stable": Pin(NOW, 1, Arm.STABLE),
+    "drawn candidate": Pin(NOW, 1, Arm.CANDIDATE),
+    "certain candidate": Pin(NOW, 2, Arm.CANDIDATE),
+    "seen": Pin(NOW, NO_CHANCE, Arm.STABLE),
+    "older same": Pin(7, NO_CHANCE, Arm.STABLE),
     "older other": Pin(3, NO_CHANCE, Arm.STABLE),
-    "older candidate": Pin(4, 1, Arm.CANDIDATE),
-    "forgotten": Pin(2, 1, Arm.CANDIDATE),
-    "untold": Pin(6, UNTOLD, Arm.STABLE),
+    "older left": Pin(2, NO_CHANCE, Arm.STABLE),
+    "older candidate": Pin(6, 1, Arm.CANDIDATE),
+    "forgotten": Pin(0, 1, Arm.CANDIDATE),
+    "untold": Pin(NOW, UNTOLD, Arm.STABLE),
 }
 
 UP = {
@@ -67,7 +73,7 @@ def plan(phase: Phase, finish: bool = False) -> RoutingPlan:
         service="chat",
         epoch=12,
         phase=phase,
-        era=6,
+        era=NOW,
         eras=ERAS,
         stable="v1",
         candidate="v2",
@@ -78,7 +84,7 @@ def plan(phase: Phase, finish: bool = False) -> RoutingPlan:
     )
     if phase is Phase.IDLE:
         return replace(
-            running, eras={**ERAS, 6: Era("v1")}, candidate=None, weight=0, change=0, chances=()
+            running, eras={**ERAS, NOW: Era("v1")}, candidate=None, weight=0, change=0, chances=()
         )
     return running
 
@@ -116,15 +122,15 @@ def test_the_table_decides_as_the_design_says(row: dict[str, Any]) -> None:
         decision = take(facts)
         written = {
             "nothing": None,
-            "seen": Pin(6, NO_CHANCE, Arm.STABLE),
-            "drawn": Pin(6, 4 if facts["phase"] == "baking" else 3, Arm(then["serve"])),
+            "seen": Pin(NOW, NO_CHANCE, Arm.STABLE),
+            "drawn": Pin(NOW, 4 if facts["phase"] == "baking" else 3, Arm(then["serve"])),
         }[then["write"]]
         assert decision.arm.value == then["serve"], facts
         assert decision.release == {"stable": "v1", "candidate": "v2"}[then["serve"]], facts
         assert decision.pin == written, facts
         assert decision.evidence is then["evidence"], facts
         assert decision.moved_from == then.get("told"), facts
-        assert (decision.moved is None) == (decision.moved_from is None), facts
+        assert (decision.moved and decision.moved.value) == then.get("why"), facts
         assert (decision.failed and decision.failed.value) == then.get("failed"), facts
 
 

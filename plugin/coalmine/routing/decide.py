@@ -25,7 +25,8 @@ class Held(str, Enum):
     OURS_CANDIDATE = "ours: candidate"
     OURS_UNTOLD = "ours: stable, moved and not yet told"
     OLDER_SAME = "older: release is still stable"
-    OLDER_OTHER = "older: another release"
+    OLDER_REPLACED = "older: a release that another was promoted over"
+    OLDER_GIVEN_UP = "older: a release that was rolled back"
 
 
 class Write(str, Enum):
@@ -94,18 +95,21 @@ class Decision:
 _IDLE = frozenset({Phase.IDLE})
 _DRAWING = frozenset({Phase.CANARY, Phase.PAUSED})
 _BAKING = frozenset({Phase.BAKING})
-_OLDER = frozenset({Held.OLDER_SAME, Held.OLDER_OTHER})
 _NOTHING = frozenset({Held.NOTHING})
 _CANDIDATE = frozenset({Held.OURS_CANDIDATE})
 _STABLE = frozenset({Held.OURS_STABLE})
-_OTHER = frozenset({Held.OLDER_OTHER})
+_SAME = frozenset({Held.OLDER_SAME})
+_REPLACED = frozenset({Held.OLDER_REPLACED})
+_GIVEN_UP = frozenset({Held.OLDER_GIVEN_UP})
 _UNTOLD = frozenset({Held.OURS_UNTOLD})
 
 RULES: tuple[Rule, ...] = (
     Rule(frozenset(Phase), _UNTOLD, "any: told now that it was moved",
          write=Write.STABLE, moved=Moved.LATE),
-    Rule(_IDLE, _OTHER, "idle: its release is no longer stable",
+    Rule(_IDLE, _REPLACED, "idle: another release was promoted over its own",
          write=Write.STABLE, moved=Moved.PROMOTED),
+    Rule(_IDLE, _GIVEN_UP, "idle: its release was rolled back",
+         write=Write.STABLE, moved=Moved.ROLLBACK),
     Rule(_IDLE, _NOTHING, "idle: marked as seen", write=Write.STABLE),
     Rule(_IDLE, frozenset(Held), "idle: stable"),
     Rule(ROLLOUT_RUNS, _CANDIDATE, "rollout: stays on the candidate",
@@ -114,9 +118,11 @@ RULES: tuple[Rule, ...] = (
          write=Write.STABLE, moved=Moved.RESCUE, failed=True),
     Rule(ROLLOUT_RUNS, _STABLE, "rollout: stays on stable", stable_up=True, evidence=True),
     Rule(ROLLOUT_RUNS, _STABLE, "rollout: stable is down, never pushed onto the candidate"),
-    Rule(ROLLOUT_RUNS, _OTHER, "rollout: of an older era, its release is gone",
+    Rule(ROLLOUT_RUNS, _REPLACED, "rollout: of an older era, its release was replaced",
          write=Write.STABLE, moved=Moved.PROMOTED),
-    Rule(ROLLOUT_RUNS, _OLDER, "rollout: began before it"),
+    Rule(ROLLOUT_RUNS, _GIVEN_UP, "rollout: of an older era, its release was rolled back",
+         write=Write.STABLE, moved=Moved.ROLLBACK),
+    Rule(ROLLOUT_RUNS, _SAME, "rollout: began before it"),
     Rule(ROLLOUT_RUNS, _NOTHING, "rollout: not recognised, or old", new=False, write=Write.STABLE),
     Rule(_DRAWING, _NOTHING, "canary: drawn", new=True, stable_up=True, candidate_up=True,
          serve=None, write=Write.DRAWN, evidence=True),
@@ -127,8 +133,10 @@ RULES: tuple[Rule, ...] = (
     Rule(BACK, _CANDIDATE, "back: may finish on the candidate",
          candidate_up=True, finish=True, serve=Arm.CANDIDATE),
     Rule(BACK, _CANDIDATE, "back: moved to stable", write=Write.STABLE, moved=Moved.ROLLBACK),
-    Rule(BACK, _OTHER, "back: of an older era, its release is gone",
+    Rule(BACK, _REPLACED, "back: of an older era, its release was replaced",
          write=Write.STABLE, moved=Moved.PROMOTED),
+    Rule(BACK, _GIVEN_UP, "back: of an older era, its release was rolled back",
+         write=Write.STABLE, moved=Moved.ROLLBACK),
     Rule(BACK, _NOTHING, "back: marked as seen", write=Write.STABLE),
     Rule(BACK, frozenset(Held), "back: stable"),
 )
@@ -142,8 +150,28 @@ def held(plan: RoutingPlan, pin: Pin | None) -> Held:
         if pin.change == UNTOLD:
             return Held.OURS_UNTOLD
         return Held.OURS_CANDIDATE if pin.arm is Arm.CANDIDATE else Held.OURS_STABLE
-    same = plan.release_of(pin) == plan.stable
-    return Held.OLDER_SAME if same else Held.OLDER_OTHER
+    if plan.release_of(pin) == plan.stable:
+        return Held.OLDER_SAME
+    return Held.OLDER_GIVEN_UP if _given_up(plan, pin) else Held.OLDER_REPLACED
+
+
+def _given_up(plan: RoutingPlan, pin: Pin) -> bool:
+    """Whether the release of a pin of an older era went by a rollback, not by a promotion.
+
+    A promotion makes the candidate of one era the stable release of the next. What is left in any
+    other way was rolled back: as a candidate, or from idle to the release before.
+    """
+    release, last = plan.release_of(pin), plan.eras.get(pin.era)
+    if release is None or last is None:
+        return False
+    for number in range(pin.era + 1, plan.era + 1):
+        era = plan.eras.get(number)
+        if era is None:
+            return False
+        if release not in (era.stable, era.candidate):
+            return not (last.stable == release and last.candidate == era.stable)
+        last = era
+    return False
 
 
 def _fits(rule: Rule, plan: RoutingPlan, holds: Held, new: bool, up: dict[Arm, bool]) -> bool:
