@@ -73,6 +73,18 @@ def test_a_path_that_is_none_is_404_whatever_the_method(
     assert "/coalmine/api/services/{service}/start" in error["hint"]
 
 
+@pytest.mark.parametrize(("path", "status", "body"), [
+    ("/health", 200, '"LiteLLM\'s"'), ("/coalmines", 404, '{"detail":"Not Found"}'),
+    ("/v1/chat/completions", 404, '{"detail":"Not Found"}'),
+])
+def test_what_is_not_below_coalmine_is_left_to_litellm(
+    api: Make, path: str, status: int, body: str
+) -> None:
+    """Our routes stand before its own."""
+    answer = api().client.get(path)
+    assert (answer.status_code, answer.text) == (status, body)
+
+
 def test_a_slash_too_many_is_named(api: Make, error_of: Make) -> None:
     """Nothing is redirected: a key would go along."""
     error = error_of(api().client.get("/coalmine/metrics/"), 404, "not_found")

@@ -71,7 +71,8 @@ def build_api(around: Surroundings) -> APIRouter:
     add("/alertmanager", api.alertmanager, "POST",
         "Alertmanager's webhook: may only pause and roll back")
     # Last: whatever else is asked below /coalmine gets an error document of ours too.
-    router.add_route("/{path:path}", Unknown(router),  # type: ignore[arg-type]  # an app works too
+    # The prefix stands in its path: add_route puts none before it, and it would take everything.
+    router.add_route(f"{router.prefix}/{{path:path}}", Unknown(router),  # type: ignore[arg-type]
                      include_in_schema=False)
     return router
 
