@@ -7,7 +7,7 @@ import os
 import threading
 import time
 from collections import Counter
-from collections.abc import Callable, Coroutine, Iterator
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -15,12 +15,14 @@ from typing import Any
 
 import pytest
 
-from coalmine.gateway.assign import Assigner, Up
+from coalmine.gateway.assign import Assigner
+from coalmine.gateway.decisions import Up
 from coalmine.gateway.follower import Follower
 from coalmine.gateway.identity import identify
 from coalmine.gateway.turns import Turn, Turns
 from coalmine.release import Slot
 from coalmine.rollout import Policy, Service, Start, apply, first_state
+from coalmine.routing import Arm
 from coalmine.state import Entry, State, StateUnreachable, open_state
 
 os.environ["LITELLM_LOCAL_MODEL_COST_MAP"] = "True"  # LiteLLM would ask the network for prices
@@ -121,6 +123,20 @@ class Worker:
         return await self.assign({"messages": [
             {"role": roles[n % 2], "content": text} for n, text in enumerate(messages)]}, **fields)
 
+    async def on_candidate(self, prefix: str = "s") -> tuple[str, Turn]:
+        """Return the id and the first turn of a conversation that was drawn to the candidate."""
+        for number in range(200):
+            turn = await self.say("Hi", session=f"{prefix}{number}")
+            if turn.decision is not None and turn.decision.arm is Arm.CANDIDATE:
+                return f"{prefix}{number}", turn
+        raise AssertionError("nobody was drawn")
+
+    def rescue(self, turn: Turn) -> None:
+        """The candidate failed a turn: decide it again."""
+        turn.failed.add(Arm.CANDIDATE)
+        turn.ended = 1
+        self.assigner.again(turn, self.plan, Up(candidate=False))
+
     async def settled(self) -> None:
         """Wait until what was left to threads is done: all of them meet, so all are free."""
         loop = asyncio.get_running_loop()
@@ -144,9 +160,9 @@ def until() -> Callable[..., Any]:
 
 
 @pytest.fixture
-def run() -> Callable[[Coroutine[Any, Any, Any]], Any]:
-    """Run a coroutine to its end."""
-    return asyncio.run
+def anyio_backend() -> str:
+    """The loop that LiteLLM runs on."""
+    return "asyncio"
 
 
 @pytest.fixture
@@ -233,3 +249,26 @@ def change(state: State, policy: Policy, clock: Clock) -> Callable[..., Service]
         return service
 
     return make
+
+
+@pytest.fixture
+def during(worker: Callable[..., Worker], change: Callable[..., Service]) -> Callable[..., Worker]:
+    """A worker that starts with the service as it stands after some events."""
+
+    def make(*events: Any) -> Worker:
+        change(*events)
+        return worker()
+
+    return make
+
+
+@pytest.fixture
+def here(during: Callable[..., Worker]) -> Worker:
+    """A worker of a canary: half of the new conversations go to the candidate."""
+    return during(Start)
+
+
+@pytest.fixture
+def there(here: Worker, worker: Callable[..., Worker]) -> Worker:
+    """Another one."""
+    return worker()

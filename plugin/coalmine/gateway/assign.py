@@ -11,14 +11,18 @@ import asyncio
 import logging
 import secrets
 import time
-from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Coroutine
 from concurrent.futures import Executor
 from dataclasses import replace
-from typing import NamedTuple, Protocol, TypeVar
+from typing import Any
 
-from coalmine.gateway.identity import Identity, aliases_of, original_response_id
+from coalmine.gateway.decisions import HeldPins, Up, only_stable
+from coalmine.gateway.identity import Identity
+from coalmine.gateway.knowledge import Knowledge, reached
 from coalmine.gateway.memory import Memory
+from coalmine.gateway.newcomers import NEW_A_MINUTE, Newcomers
+from coalmine.gateway.patience import Patience
+from coalmine.gateway.recognition import Recognition
 from coalmine.gateway.turns import Turn
 from coalmine.routing import (
     ROLLOUT_RUNS,
@@ -32,56 +36,21 @@ from coalmine.routing import (
     decide,
     read_pin,
 )
-from coalmine.routing.history import History, answer_text
-from coalmine.routing.keys import KEY_BYTES, response_alias
+from coalmine.routing.keys import KEY_BYTES
 from coalmine.routing.pins import UNTOLD
-from coalmine.state import State, StateBusy, StateError, StateUnreachable
+from coalmine.state import StateError
 
 log = logging.getLogger("coalmine.assign")
 
-T = TypeVar("T")
-
-NEW_A_MINUTE = 3000
-"""New conversations of one key that a worker takes in a minute. More get stable and no pin: a pin
-outlives its request by a day, and nobody may fill the state."""
-
 KNOWN_FOR = 60.0
 """Seconds for which known pins are kept while the state is out of reach."""
-
-PATIENCE = 1.0
-"""Seconds between two questions to a state that does not answer. A question may take as long as the
-state's deadline, and there are few threads for them: without this every request would wait."""
-
-
-class Knowledge(Protocol):
-    """What the worker knows of the services; see :class:`coalmine.gateway.follower.Follower`."""
-
-    @property
-    def state(self) -> State | None:
-        """The shared state, None before it was ever reached."""
-
-    def plan(self, service: str) -> RoutingPlan | None:
-        """The plan in force."""
-
-    def silence(self) -> float:
-        """Seconds since the state was last heard of."""
-
-    def salt(self) -> bytes:
-        """The installation's salt."""
-
-
-class Up(NamedTuple):
-    """Which arms have a deployment left for a request."""
-
-    stable: bool = True
-    candidate: bool = True
 
 
 class Assigner:
     """Decides turns and keeps what was decided.
 
     Args:
-        knowledge: plans and state.
+        knowledge: the state, and since when it is silent.
         count: adds to a counter (metric, labels …).
         now: wall clock, unix seconds.
         executor: where calls to the state run that may have to wait.
@@ -101,42 +70,13 @@ class Assigner:
         self._now = now
         self._executor = executor
         self._mono = mono
-        self._failed = float("-inf")
-        self._fresh: Counter[str] = Counter()
-        self._minute = -1
-        self._answers: dict[str, tuple[
-            RoutingPlan | None, dict[tuple[int, bool, bool], tuple[Pin, Decision]]]] = {}
+        self._newcomers = Newcomers()
+        self._held_pins = HeldPins()
+        self._patience = Patience(executor, mono)
         self.pins: Memory[bytes, int] = Memory()
         self.aliases: Memory[bytes, bytes] = Memory()
-
-    async def _ask(self, call: Callable[..., T], *arguments: object) -> T:
-        """Ask the state in a thread, unless it has just failed to answer."""
-        self._patient()
-        loop = asyncio.get_running_loop()
-        return await loop.run_in_executor(self._executor, self._try, call, *arguments)
-
-    async def _ask_fast(self, call: Callable[..., T], *arguments: object) -> T:
-        """Ask what a state answers at once as a rule; in a thread when it would have to wait."""
-        self._patient()
-        try:
-            return call(*arguments, wait=False)
-        except StateBusy:
-            return await self._ask(call, *arguments)
-        except StateError:
-            self._failed = self._mono()
-            raise
-
-    def _patient(self) -> None:
-        if self._mono() - self._failed < PATIENCE:
-            raise StateUnreachable("the state did not answer a moment ago")
-
-    def _try(self, call: Callable[..., T], *arguments: object) -> T:
-        self._patient()  # it may have failed while we stood in the queue
-        try:
-            return call(*arguments)
-        except StateError:
-            self._failed = self._mono()
-            raise
+        self._recognition = Recognition(
+            knowledge, self.pins, self.aliases, self._patience, count, executor)
 
     async def assign(
         self, turn: Turn, identity: Identity, plan: RoutingPlan, up: Up, stale_after: float
@@ -145,7 +85,7 @@ class Assigner:
         turn.basis, turn.aliases, turn.history = identity.basis, identity.aliases, identity.history
         turn.epoch = plan.epoch
         if identity.basis is None:  # no conversation: embeddings, images, unknown kinds
-            turn.decision = _stable(plan, "no turn of a conversation")
+            turn.decision = only_stable(plan, "no turn of a conversation")
             return
         silence = self._knowledge.silence()
         turn.stale = silence > stale_after and plan.phase in (Phase.CANARY, Phase.PAUSED)
@@ -165,7 +105,7 @@ class Assigner:
     def again(self, turn: Turn, plan: RoutingPlan, up: Up) -> Decision:
         """Decide `turn` again: an attempt has failed, or the plan has changed under it."""
         if turn.basis is None or turn.decision is None:
-            return self._settled(turn, plan, _stable(plan, "not recognised, so stable"))
+            return self._settled(turn, plan, only_stable(plan, "not recognised, so stable"))
         if turn.bound and turn.key is not None:
             # Another request of the same conversation may have moved it, and been told.
             code = self.pins.get(turn.key)
@@ -174,9 +114,9 @@ class Assigner:
         elif turn.basis == "new" and not turn.ended and not turn.failed:
             turn.pin = None  # nothing has been served yet: it begins under the new plan
         if turn.pin is None and turn.basis != "new":
-            return self._settled(turn, plan, _stable(plan, "no pin, so stable"))
+            return self._settled(turn, plan, only_stable(plan, "no pin, so stable"))
         if turn.pin is not None and turn.pin.change == UNTOLD and turn.told_headers:
-            return self._settled(turn, plan, _stable(plan, "moved in this very request"))
+            return self._settled(turn, plan, only_stable(plan, "moved in this very request"))
         new = turn.pin is None and not turn.stale
         decision = decide(plan, turn.pin, new=new, stable_up=up.stable,
                           candidate_up=up.candidate, draw=self._draw(turn, plan))
@@ -192,6 +132,10 @@ class Assigner:
             self.pins.put(turn.key, code)
             turn.known = code
         return decision
+
+    def answered(self, turn: Turn, plan: RoutingPlan) -> Coroutine[Any, Any, None]:
+        """Keep what lets the next turn find this conversation; see :class:`Recognition`."""
+        return self._recognition.answered(turn, plan)
 
     def _settled(self, turn: Turn, plan: RoutingPlan, decision: Decision) -> Decision:
         self._take(turn, plan, decision)
@@ -214,13 +158,8 @@ class Assigner:
         turn.decision = decision
 
     def _too_many(self, turn: Turn, plan: RoutingPlan) -> bool:
-        """Count a new conversation of the caller's; say whether there are too many of them."""
-        minute = int(self._mono() // 60)
-        if minute != self._minute:
-            self._minute = minute
-            self._fresh.clear()
-        self._fresh[turn.caller] += 1
-        if self._fresh[turn.caller] <= NEW_A_MINUTE:
+        """Count a new conversation of the caller's; say whether it is one too many."""
+        if not self._newcomers.too_many(turn.caller, self._mono()):
             return False
         self._unrecognised(turn, plan, "too_many_new")
         turn.bound = False
@@ -232,7 +171,7 @@ class Assigner:
                     decision.arm.value, turn.basis or "")
 
     def _unrecognised(self, turn: Turn, plan: RoutingPlan, reason: str) -> None:
-        turn.decision = _stable(plan, reason)
+        turn.decision = only_stable(plan, reason)
         turn.key, turn.pin = None, None
         turn.basis, turn.unrecognised = None, True
         self._count("coalmine_unrecognised_total", turn.service, reason)
@@ -264,7 +203,7 @@ class Assigner:
             assert first.pin is not None, first.rule
             proposed, since = first.pin.code, self.pins.forgotten
             try:
-                code = await self._ask_fast(self._state().claim, key, proposed)
+                code = await self._patience.ask_fast(reached(self._knowledge).claim, key, proposed)
             except StateError:
                 if plan.phase is not Phase.BAKING:
                     raise
@@ -282,22 +221,18 @@ class Assigner:
         await self._held(turn, code, plan, up, silence)
 
     async def _by_alias(self, turn: Turn, plan: RoutingPlan, up: Up, silence: float) -> None:
-        key = next((k for a in turn.aliases if (k := self.aliases.get(a)) is not None), None)
+        key = self._recognition.remembered(turn.aliases)
         code = self.pins.get(key) if key is not None else None
         if code is None:
             if turn.stale:
                 self._unrecognised(turn, plan, "state_unreachable")
                 return
-            since = self.pins.forgotten
-            found = await self._ask_fast(self._state().resolve, turn.aliases)
+            found = await self._recognition.look_up(turn.aliases)
             if found is None:
                 self._unrecognised(turn, plan, f"unknown_{turn.basis}")
                 self._mark_old(turn, plan)
                 return
             key, code = found
-            for alias in turn.aliases:
-                self.aliases.put(alias, key)
-            self.pins.put(key, code, since)
         turn.key, turn.bound = key, True
         await self._held(turn, code, plan, up, silence)
 
@@ -311,122 +246,31 @@ class Assigner:
         self, turn: Turn, code: int, plan: RoutingPlan, up: Up, silence: float
     ) -> None:
         """Decide for a conversation that holds a pin."""
-        turn.pin, decision = self._known(plan, code, up)
+        turn.pin, decision = self._held_pins.ask(plan, code, up)
         turn.known = code
         if turn.stale and silence > KNOWN_FOR and turn.pin.arm is Arm.CANDIDATE:
-            turn.decision = _stable(plan, "the state has been out of reach for long")
+            turn.decision = only_stable(plan, "the state has been out of reach for long")
             return
         if decision.pin is not None and turn.key is not None:
             wanted = decision.pin.code
             held: int | None = None
-            if not await self._ask(self._state().move, turn.key, code, wanted):
-                held = await self._ask(self._state().claim, turn.key, wanted)
+            state = reached(self._knowledge)
+            if not await self._patience.ask(state.move, turn.key, code, wanted):
+                held = await self._patience.ask(state.claim, turn.key, wanted)
             turn.known = wanted if held is None else held
             self.pins.put(turn.key, turn.known)
             if held is not None:
                 # Another worker moved it first, and has told the client: decide with its pin.
-                turn.pin, decision = self._known(plan, held, up)
+                turn.pin, decision = self._held_pins.ask(plan, held, up)
         self._take(turn, plan, decision)
-
-    def _known(self, plan: RoutingPlan, code: int, up: Up) -> tuple[Pin, Decision]:
-        """Return a held pin and what the table says of it, from memory if it was asked before.
-
-        For a conversation that holds a pin the decision depends on nothing else.
-        """
-        of, answers = self._answers.get(plan.service, (None, {}))
-        if of is not plan:
-            answers = {}
-            self._answers[plan.service] = (plan, answers)
-        found = answers.get((code, up.stable, up.candidate))
-        if found is None:
-            pin = read_pin(code, plan.era)
-            found = pin, decide(plan, pin, new=False, stable_up=up.stable,
-                                candidate_up=up.candidate)
-            answers[code, up.stable, up.candidate] = found
-        return found
-
-    async def answered(self, turn: Turn, plan: RoutingPlan) -> None:
-        """Keep what lets the next turn of a conversation without an id find this one.
-
-        Called with the answer complete and before the client has its end, so that the next turn
-        finds it on any worker. Outside a rollout nobody waits for it.
-        """
-        if turn.key is None or turn.pin is None or turn.decision is None:
-            return
-        aliases = self._aliases_of(turn)
-        if not aliases:
-            return
-        key, code, began = turn.key, turn.pin.code, not turn.bound
-        if began:
-            # One that was known before may have been moved meanwhile: then this is out of date.
-            self.pins.put(key, code)
-            turn.bound, turn.known = True, code
-        state = self._knowledge.state
-        if state is None:
-            self._remember(key, aliases, None)
-            return
-        bound = asyncio.get_running_loop().run_in_executor(
-            self._executor, self._bind_quietly, key, code, aliases, began
-        )
-        bound.add_done_callback(lambda done: self._remember(
-            key, aliases, None if done.cancelled() else done.result()))
-        if plan.phase in ROLLOUT_RUNS:
-            await bound
-
-    def _remember(self, key: bytes, aliases: tuple[bytes, ...], found: tuple[bytes, int] | None
-                  ) -> None:
-        """Remember where aliases lead: to what the state says, so that all workers agree.
-
-        Two conversations of one key that begin alike, with the same answer, are one from then on.
-        """
-        leads = key if found is None else found[0]
-        for alias in aliases:
-            if self.aliases.get(alias) is None:
-                self.aliases.put(alias, leads)
-
-    def _aliases_of(self, turn: Turn) -> tuple[bytes, ...]:
-        salt = self._knowledge.salt()
-        aliases: tuple[bytes, ...] = ()
-        if turn.kind == "responses" and turn.response_id:
-            aliases += (response_alias(salt, turn.service, turn.caller,
-                                       original_response_id(turn.response_id)),)
-        if turn.history is not None and (turn.answer or turn.calls):
-            newest = answer_text(turn.answer, turn.calls)
-            history = History(turn.history.first_user, turn.history.first_answer or newest, newest)
-            aliases += aliases_of(salt, turn.service, turn.caller, history)
-        return aliases
-
-    def _state(self) -> State:
-        state = self._knowledge.state
-        if state is None:
-            raise StateError("the shared state has not been reached yet")
-        return state
 
     def _move_quietly(self, key: bytes, known: int | None, code: int) -> None:
         try:
-            if known is not None and not self._state().move(key, known, code):
+            if known is not None and not reached(self._knowledge).move(key, known, code):
                 self.pins.forget(key)  # another worker has moved it, who knows where to
         except StateError as error:
             self._count("coalmine_faults_total", "state")
             log.warning("a conversation's move could not be written: %s", error.message)
 
-    def _bind_quietly(self, key: bytes, code: int, aliases: tuple[bytes, ...], began: bool
-                      ) -> tuple[bytes, int] | None:
-        """Bind; for a conversation that began return where its aliases lead now."""
-        try:
-            self._patient()
-            self._state().bind(key, code, aliases)
-            return self._state().resolve(aliases) if began else None
-        except StateError as error:
-            self._failed = self._mono()
-            self._count("coalmine_faults_total", "state")
-            log.debug("a conversation could not be kept: %s", error.message)
-            return None
 
-
-def _stable(plan: RoutingPlan, rule: str) -> Decision:
-    """Stable, and nothing else."""
-    return Decision(arm=Arm.STABLE, release=plan.stable, rule=rule)
-
-
-__all__ = ["Assigner", "Knowledge", "Up"]
+__all__ = ["NEW_A_MINUTE", "Assigner", "Up"]
