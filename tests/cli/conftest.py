@@ -30,16 +30,19 @@ Act = Callable[["Handler"], None]
 CHAT: dict[str, Any] = {
     "service": "chat", "phase": "canary", "waiting": None, "epoch": 17, "rollout": "chat-3",
     "stable": "v1", "candidate": "v2", "weight": 5, "step": 2, "steps": 4,
-    "since": "2026-03-01T10:00:00Z", "reason": "step 2 of 4",
+    "since": "2026-03-01T10:00:00Z", "reason": "promoted by ada",
     "verdict": {
         "decision": "hold", "reason": "soak 12 of 30 min",
         "guardrails": [
             {"name": "errors", "metric": "error_rate", "status": "ok", "candidate": 0.004,
-             "stable": 0.003, "against": "stable", "evidence": 0.4},
+             "stable": 0.003, "against": "stable", "limit": 0.006, "evidence": 0.4,
+             "sentence": "errors: error_rate 0.4 % (stable 0.3 %, limit ≤ 0.6 %)"},
             {"name": "ttft-p95", "metric": "ttft_p95", "status": "breach", "candidate": 0.812,
-             "stable": 0.31, "against": "baseline", "evidence": None},
+             "stable": 0.31, "against": "baseline", "limit": 0.403, "evidence": None,
+             "sentence": "ttft-p95: ttft_p95 812 ms over 5m (…)"},
             {"name": "cost", "metric": "cost_per_request", "status": "no_data",
-             "candidate": None, "stable": None, "against": None, "evidence": None},
+             "candidate": None, "stable": None, "against": None, "limit": None, "evidence": None,
+             "sentence": "cost: 12 of 30 candidate conversations"},
         ],
     },
     "arms": {
@@ -70,6 +73,8 @@ class Gateway:
     def __init__(self) -> None:
         self.services = {"chat": copy.deepcopy(CHAT)}
         self.keys = {KEY: {"read", "start", "pause", "resume", "promote", "rollback", "register"}}
+        self.policy: dict[str, Any] = {}
+        self.deployments: list[dict[str, Any]] | None = None
         self.asked: list[tuple[str, str, Any]] = []
         self.headers: list[dict[str, str]] = []
         self.acts: list[Act] = []
@@ -142,6 +147,8 @@ class Handler(BaseHTTPRequestHandler):
         path = [unquote(part) for part in self.path.split("/")[1:]]
         if path == ["coalmine", "healthz"]:
             return self.say(200, {"status": "ok"})
+        if path == ["coalmine", "api", "deployments"] and self.world.deployments is not None:
+            return self.say(200, {"deployments": self.world.deployments})
         if path[:3] != ["coalmine", "api", "services"]:
             return self.say(404, {"detail": "Not Found"})
         key = (self.headers.get("authorization") or "").removeprefix("Bearer ")
@@ -151,12 +158,13 @@ class Handler(BaseHTTPRequestHandler):
         if verb not in self.world.keys[key]:
             return self.no(403, "forbidden", f"this key may not {verb}", "ask an admin")
         if len(path) == 3:
-            return self.say(200, {"services": list(self.world.services.values())})
+            return self.say(200, {"services": list(self.world.services.values()),
+                                  **self.world.policy})
         service = self.world.services.get(path[3])
         if service is None:
             return self.no(404, "not_found", f"service {path[3]!r} is not known", "known: chat")
         if len(path) == 4:
-            return self.say(200, service)
+            return self.say(200, {**service, **self.world.policy})
         if path[4] == "history":
             return self.say(200, {"entries": HISTORY})
         if path[4] == "releases":

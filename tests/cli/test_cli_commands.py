@@ -126,15 +126,107 @@ def test_a_change_that_changed_nothing_says_so(run, gateway, acts, chat):
     assert done.stdout.startswith("nothing changed: chat is paused")
 
 
+def test_what_else_is_worth_knowing_is_printed(run, gateway, acts, chat):
+    gateway.next(acts.says(200, {**chat, "changed": True, "note": "applied by this worker"}))
+    assert run("pause", "chat").stdout.endswith("(epoch 17)\nnote: applied by this worker\n")
+
+
+WRONG = {
+    "status": "error", "file": "coalmine.yaml", "in_force": False, "count": 3,
+    "since": "2026-03-01T10:00:00Z", "message": "the policy coalmine.yaml has 3 errors",
+    "errors": ["coalmine.yaml:3: services.chat.stabel: unknown key"], "hint": "coalmine lint it",
+}
+
+
+class TestABrokenPolicy:
+    def test_at_boot_is_a_failure_of_status_and_not_an_observing_gateway(self, run, gateway):
+        gateway.services.clear()
+        gateway.policy = {"policy": WRONG}
+        done = run("status")
+        assert done.exit_code == 1
+        assert done.stderr == (
+            "coalmine: the policy coalmine.yaml has 3 errors (coalmine lint it)\n")
+        assert "services.chat.stabel: unknown key" in done.stdout
+        assert "and 2 more" in done.stdout
+        assert "observe" not in done.stdout
+
+    @pytest.mark.parametrize("args", [("status", "chat"), ("status", "chat", "--json")])
+    def test_at_boot_fails_also_where_a_snapshot_knows_the_service(self, run, gateway, args):
+        gateway.policy = {"policy": WRONG}
+        done = run(*args)
+        assert done.exit_code == 1
+        assert "canary" in done.stdout
+
+    def test_later_is_a_banner_above_what_goes_on(self, run, gateway):
+        said = "the policy coalmine.yaml has 3 errors; the last good one is in force"
+        gateway.policy = {"policy": {**WRONG, "in_force": True, "message": said}}
+        for args in (("status",), ("status", "chat")):
+            done = run(*args)
+            assert (done.exit_code, done.stderr) == (0, "")
+            assert done.stdout.startswith("since 2026-03-01 10:00:00 UTC (")
+            assert said in " ".join(done.stdout.split())
+            assert "canary" in done.stdout
+
+    def test_is_a_line_for_who_watches_through_a_pipe(self, chat):
+        from coalmine.cli.words import sentences
+
+        assert sentences({"services": [chat], "policy": WRONG})[0] == (
+            "the policy coalmine.yaml has 3 errors (coalmine lint it)")
+
+
+class TestObserving:
+    def test_shows_each_deployments_figures(self, run, gateway):
+        gateway.services.clear()
+        gateway.deployments = [
+            {"service": "chat", "deployment": "gpu1-blue", "release": "", "arm": "",
+             "attempts": 1200, "failures": 3, "ttft": 0.2, "request": 4.1},
+            {"service": "chat", "deployment": "gpu1-green", "release": "", "arm": "",
+             "attempts": 0, "failures": 0, "ttft": None, "request": None},
+        ]
+        done = run("status")
+        assert done.exit_code == 0
+        assert "Coalmine observes and routes nothing" in done.stdout
+        rows = [line.split() for line in done.stdout.splitlines() if "gpu1" in line]
+        assert rows == [
+            ["chat", "gpu1-blue", "1", "200", "3", "(0.25", "%)", "200", "4100"],
+            ["chat", "gpu1-green", "0", "0", "–", "–"],
+        ]
+
+    def test_by_an_older_gateway_is_said_without_figures(self, run, gateway):
+        gateway.services.clear()
+        done = run("status")
+        assert (done.exit_code, done.stderr) == (0, "")
+        assert "observes" in done.stdout
+
+
 class TestHistory:
     def test_is_a_table_with_the_newest_last(self, run):
-        done = run("history", "chat")
-        lines = [line for line in done.stdout.splitlines() if "ada" in line]
-        assert [line.split()[:4] for line in lines] == [
-            ["2026-03-01", "09:50:00", "ada", "start"],
-            ["2026-03-01", "10:00:00", "ada", "promote"],
+        lines = run("history", "chat").stdout.splitlines()
+        told = [line.split(maxsplit=3) for line in lines if "ada" in line]
+        assert [(line[2], line[3].rstrip()) for line in told] == [
+            ("start", "ada: idle → canary 1 %"),
+            ("promote", "ada: canary 1 % → canary 5 %"),
         ]
-        assert "canary 1 %" in lines[0]
+        assert [line.strip() for line in lines if "looks good" in line] == ["looks good"]
+
+    def test_fits_80_columns_with_the_longest_that_is_usual(self, run, gateway, acts):
+        at = {"at": "2026-03-01T10:05:00Z", "before": {"phase": "canary", "weight": 12.5},
+              "after": {"phase": "rolling_back", "weight": 0}}
+        gateway.next(acts.says(200, {"entries": [{
+            **at, "who": "guardrail hard-errors", "action": "rollback",
+            "reason": "hard-errors: error_rate 12.3 % over 3m (limit ≤ 5 %)"}]}))
+        lines = run("history", "chat").stdout.splitlines()
+        assert max(map(len, lines)) <= 80
+        assert len(lines) <= 6  # two of them above, and two for what and why each
+        assert "guardrail hard-errors: canary 12.5 % →" in lines[2]
+
+    def test_has_nothing_before_the_first_change(self, run, gateway, acts):
+        gateway.next(acts.says(200, {"entries": [{
+            "at": "2026-03-01T09:00:00Z", "who": "coalmine", "action": "born", "before": {},
+            "after": {"stable": "v1"}, "reason": "first seen in the policy"}]}))
+        said = run("history", "chat").stdout
+        assert "coalmine: on v1" in said
+        assert "{}" not in said
 
     def test_as_json_is_the_apis(self, run, client_history):
         assert json.loads(run("history", "chat", "--json").stdout) == client_history
@@ -199,6 +291,26 @@ class TestFaults:
         assert done.exit_code == 2
         assert done.stderr.startswith("coalmine: 'gw:4000' is not the address of a proxy")
 
+    @pytest.mark.parametrize(
+        ("path", "said", "root"),
+        [("/v1", "v1", ""), ("/v1/chat/completions", "v1/chat/completions", ""),
+         ("/coalmine/", "coalmine", ""), ("/llm/v1/", "v1", "/llm"), ("/ui", "ui", "")],
+    )
+    def test_an_address_that_clients_use_is_a_usage_error_with_the_right_one(
+        self, run, gateway, path, said, root
+    ):
+        done = run("status", COALMINE_URL=gateway.url + path)
+        assert done.exit_code == 2
+        assert done.stderr.startswith(
+            f"coalmine: the address must be the proxy's own, without /{said}")
+        assert f"write {gateway.url}{root})" in done.stderr
+        assert gateway.asked == []
+
+    def test_an_address_with_another_path_says_so_when_coalmine_is_not_there(self, run, gateway):
+        done = run("status", COALMINE_URL=f"{gateway.url}/llm")
+        assert done.exit_code == 1
+        assert "leave /llm out unless the proxy runs under it" in done.stderr
+
 
 class TestTheKey:
     def test_is_read_from_a_file(self, run, gateway, key, tmp_path):
@@ -227,10 +339,14 @@ class TestTheKey:
         assert done.exit_code == 1
         assert done.stderr == "coalmine: this key may not rollback (ask an admin)\n"
 
-    def test_that_is_missing_is_named_with_what_to_do(self, run):
+    def test_that_is_missing_is_named_with_what_to_do(self, run, gateway, acts):
+        body = {"error": {"code": "unauthorized", "message": "no key",
+                          "hint": "send Authorization: Bearer KEY"}}
+        gateway.next(acts.says(401, body))
         done = run("status", COALMINE_KEY=None)
         assert done.exit_code == 1
-        assert "set COALMINE_KEY" in done.stderr
+        assert done.stderr == ("coalmine: no key (no key was given: set COALMINE_KEY, "
+                               "or name a file with --key-file)\n")
 
     def test_is_not_in_the_help_although_the_variable_is_set(self, run, key):
         assert key not in run("--help").output

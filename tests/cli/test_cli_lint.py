@@ -102,6 +102,16 @@ class TestTheCommand:
         assert done.stdout.startswith(f"warning: {path}:4: services.chat.releases: ")
         assert done.stdout.endswith("fine (chat), 1 warning\n")
 
+    def test_lets_warnings_fail_when_it_is_strict(self, run, written):
+        path = written(GOOD.replace("      v2: {slot: green}\n", ""))
+        done = run("lint", path, "--strict")
+        assert done.exit_code == 1
+        assert done.stdout.startswith(f"warning: {path}:4: ")
+        assert done.stderr == (
+            f"coalmine: {path}: no errors, but 1 warning (--strict lets none pass)\n")
+        fine = run("lint", written(GOOD), "--strict")
+        assert (fine.exit_code, fine.stderr) == (0, "")
+
     def test_warns_of_a_litellm_config_that_does_not_fit_and_is_done(self, run, written):
         other = written("model_list: []\n", "config.yaml")
         done = run("lint", written(GOOD), "--litellm", other)

@@ -24,7 +24,7 @@ SEEN = """\
 │ canary for 12m 3s, step 2 of 4                                               │
 │ ██░░░░░░░░░░░░░░░░░░░░░░░░░░░░░░░░░░░░░░ 5 %                                 │
 │ stable v1 · candidate v2 · rollout chat-3 · epoch 17                         │
-│ reason: step 2 of 4                                                          │
+│ reason: promoted by ada                                                      │
 │ verdict: hold: soak 12 of 30 min                                             │
 ╰──────────────────────────────────────────────────────────────────────────────╯
                                 stable       candidate
@@ -36,16 +36,17 @@ failures                    91 (0.3 %)       6 (0.4 %)
 in flight                           14               2
 TTFT p50/p95/p99, ms   120 / 310 / 640   150 / 812 / –
 
-guardrail   metric             status    candidate   stable   against
-──────────────────────────────────────────────────────────────────────
-errors      error_rate         ok        0.4 %       0.3 %    stable
-ttft-p95    ttft_p95           breach    812 ms      310 ms   baseline
-cost        cost_per_request   no_data   –           –        –
+guardrail   metric             status    candidate   limit    against
+────────────────────────────────────────────────────────────────────────────────
+errors      error_rate         ok        0.4 %       0.6 %    stable 0.3 %
+ttft-p95    ttft_p95           breach    812 ms      403 ms   baseline 310 ms
+cost        cost_per_request   no_data   –           –        12 of 30
+                                                              conversations
 
-worker    gateway   epoch   seen
-────────────────────────────────────────────────────────────────
-gw1-101   gw1       17      now
-gw1-102   gw1       16      40s before the rest   behind, silent
+worker    gateway   epoch            seen
+───────────────────────────────────────────────────────────
+gw1-101   gw1       17               now
+gw1-102   gw1       16      behind   silent for 40s (gone?)
 """
 
 
@@ -132,6 +133,28 @@ def test_a_reason_cannot_repaint_the_terminal(chat):
     assert "reason: ok [2J ]0;owned idle" in seen
 
 
+def test_a_grace_that_runs_is_shown_with_its_end(chat):
+    seen = " ".join(shown({**chat, "grace_until": "2026-03-01T10:12:50Z"}).split())
+    assert "grace until 10:12:50 UTC (47s): ids that are first seen now count as old" in seen
+    assert "grace" not in shown({**chat, "grace_until": None})
+
+
+@pytest.mark.parametrize(
+    ("found", "words"),
+    [
+        ({"against": "limit", "limit": 0.05, "stable": None}, "5 % the policy"),
+        ({"against": "baseline", "limit": 0.05, "stable": 0.02}, "5 % baseline 2 %"),
+        ({"against": None, "limit": None, "stable": None}, "– –"),
+        ({"status": "no_data", "sentence": "e: nothing to compare with"}, "nothing to compare"),
+        ({"status": "no_data"}, "– –"),
+    ],
+)
+def test_a_guardrails_limit_says_what_it_was_made_of(chat, found, words):
+    rail = {"name": "e", "metric": "error_rate", "status": "ok", "candidate": 0.01, **found}
+    seen = " ".join(shown({**chat, "verdict": {"guardrails": [rail]}}, 120).split())
+    assert words in seen
+
+
 def test_many_unrecognised_conversations_are_warned_of(chat):
     assert "warning" not in shown({**chat, "unrecognised": 0.2})
     seen = " ".join(shown({**chat, "unrecognised": 0.35}).split())
@@ -152,7 +175,7 @@ class TestSeveralServices:
         assert shown({"services": [chat]}) == shown(chat)
 
     def test_and_none_is_explained(self):
-        assert "without a policy file" in shown({"services": []})
+        assert "there is no policy file, so Coalmine observes" in shown({"services": []})
 
 
 class TestStatus:
@@ -188,11 +211,13 @@ class TestFigures:
         assert figures.moment(value).timestamp() == unix
 
     @pytest.mark.parametrize(
-        ("seconds", "words"),
-        [(-5, "0s"), (0, "0s"), (59.9, "59s"), (60, "1m 0s"), (3661, "1h 1m"), (200000, "2d 7h")],
+        ("ago", "words"), [(-5, "0s"), (0.4, "0s"), (59.9, "59s"), (3661, "1h 1m"), (2e5, "2d 7h")]
     )
-    def test_durations_have_two_units(self, seconds, words):
-        assert figures.duration(seconds) == words
+    def test_ages_have_two_units_at_most(self, ago, words):
+        assert figures.age("1970-01-03T00:00:00Z", 172800 + ago) == words
+
+    def test_what_is_to_come_says_when_and_how_long(self):
+        assert figures.until("1970-01-01T00:01:00.500Z", 12.7) == "00:01:00 UTC (48s)"
 
     @pytest.mark.parametrize(
         ("metric", "value", "words"),

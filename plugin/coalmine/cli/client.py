@@ -35,6 +35,10 @@ READ_TIMEOUT = 10.0
 HEADERS = {"Accept": "application/json", "User-Agent": f"coalmine/{__version__}"}
 
 
+BEYOND = frozenset({"v1", "coalmine", "ui", "chat", "health"})
+"""Parts of a path that come after the proxy's address; any other may be its root path."""
+
+
 class Client:
     """Speaks to Coalmine on one proxy.
 
@@ -78,6 +82,10 @@ class Client:
     def history(self, service: str) -> Json:
         """Return ``{"entries": [{at, who, action, reason, before, after}]}``."""
         return self._call("GET", _path(service, "history"), holds="entries")
+
+    def deployments(self) -> Json:
+        """Return ``{"deployments": [{service, deployment, attempts, failures, …}]}``."""
+        return self._call("GET", "/api/deployments", holds="deployments")
 
     def healthz(self) -> Json:
         """Return what the plugin says of its own health."""
@@ -165,8 +173,8 @@ class Client:
     def _scrubbed(self, error: ClientError) -> ClientError:
         """Take the key out of what the proxy says: LiteLLM's refusals quote parts of the call."""
         if self._key is None:
-            if error.status == 401 and not error.hint:
-                error.hint = "no key was given: set COALMINE_KEY or name a key file"
+            if error.status == 401:
+                error.hint = "no key was given: set COALMINE_KEY, or name a file with --key-file"
             return error
         error.message = error.message.replace(self._key, "***")
         error.hint = error.hint.replace(self._key, "***")
@@ -210,6 +218,15 @@ def _checked_url(url: str) -> str:
         raise Misconfigured(f"{url!r} is not the address of a proxy", "write http(s)://HOST:PORT")
     if parts.query or parts.fragment:
         raise Misconfigured("the address has a query or fragment", "write http(s)://HOST:PORT")
+    before = parts.path.split("/")
+    beyond = next((at for at, part in enumerate(before) if part in BEYOND), None)
+    if beyond is not None:
+        # People copy the address that their chat clients use.
+        root = "/".join(before[:beyond])
+        raise Misconfigured(
+            f"the address must be the proxy's own, without /{'/'.join(before[beyond:])}",
+            f"write {parts.scheme}://{parts.netloc}{root}",
+        )
     return f"{parts.scheme}://{parts.netloc}{parts.path}".rstrip("/")
 
 

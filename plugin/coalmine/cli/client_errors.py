@@ -13,6 +13,7 @@ import socket
 import ssl
 from collections.abc import Iterator, Mapping
 from typing import Any, NamedTuple
+from urllib.parse import urlsplit
 
 from requests import exceptions as rq
 from urllib3.exceptions import HTTPError as Urllib3Error
@@ -222,6 +223,8 @@ def from_status(status: int, body: Any, where: str, headers: Mapping[str, str]) 
 
 def not_ours(where: str, status: int) -> BadAnswer:
     """Return the error for an answer that somebody else gave."""
+    path = urlsplit(where).path
+    hint = f"leave {path} out unless the proxy runs under it; {NOT_LOADED}" if path else NOT_LOADED
     return BadAnswer(
-        f"{where} answers, but not as Coalmine does (HTTP {status})", NOT_LOADED, status=status
+        f"{where} answers, but not as Coalmine does (HTTP {status})", hint, status=status
     )

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import math
 from datetime import datetime, timezone
 from typing import Any
 
 from coalmine.cli.text import one_line
+from coalmine.guardrails.durations import in_words
 
 NONE = "–"
 
@@ -74,18 +76,16 @@ def moment(value: Any) -> datetime | None:
 def age(value: Any, now: float) -> str:
     """Return how long ago a moment was: ``12m 3s``."""
     at = moment(value)
-    return NONE if at is None else duration(now - at.timestamp())
+    return NONE if at is None else in_words(int(now - at.timestamp()))
 
 
-def duration(seconds: float) -> str:
-    """Return seconds in the two largest units; clocks that differ make no negative time."""
-    left = max(0, int(seconds))
-    parts: list[str] = []
-    for unit, size in (("d", 86400), ("h", 3600), ("m", 60), ("s", 1)):
-        amount, left = divmod(left, size)
-        if amount or parts or unit == "s":
-            parts.append(f"{amount}{unit}")
-    return " ".join(parts[:2])
+def until(value: Any, now: float) -> str:
+    """Return a moment to come and how far it is: ``10:13:00 UTC (48s)``."""
+    at = moment(value)
+    if at is None:
+        return NONE
+    left = in_words(math.ceil(at.timestamp() - now))
+    return f"{at.astimezone(timezone.utc):%H:%M:%S} UTC ({left})"
 
 
 def stamp(value: Any) -> str:

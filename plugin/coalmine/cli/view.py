@@ -20,7 +20,6 @@ from coalmine.cli.figures import (
     NONE,
     age,
     count,
-    duration,
     measured,
     millis,
     moment,
@@ -28,9 +27,11 @@ from coalmine.cli.figures import (
     percent,
     share,
     stamp,
+    until,
 )
 from coalmine.cli.text import one_line
 from coalmine.cli.words import word
+from coalmine.guardrails.durations import in_words
 
 PHASES = {
     "idle": "green",
@@ -59,13 +60,42 @@ def status(found: Json, now: float) -> RenderableType:
     """
     services = found.get("services", [found])
     if not services:
-        return Text("no services: without a policy file Coalmine observes and routes nothing")
-    return one(services[0], now) if len(services) == 1 else several(services, now)
+        shown = nothing(found)
+    else:
+        shown = one(services[0], now) if len(services) == 1 else several(services, now)
+    banner = notice(_part(found, "policy"), now)
+    return Group(banner, "", shown) if banner is not None else shown
+
+
+def nothing(found: Json) -> RenderableType:
+    """Return what there is to see without services: each deployment's figures, when observing."""
+    policy = _part(found, "policy")
+    if policy:
+        return Text("no services: none is known without the policy")
+    said = Text("no services: there is no policy file, so Coalmine observes and routes nothing")
+    observed = found.get("deployments")
+    return Group(said, "", deployments(observed)) if observed else said
+
+
+def notice(policy: Json, now: float) -> RenderableType | None:
+    """Return what is wrong with the policy file, None when nothing is."""
+    if not policy:
+        return None
+    style = "yellow" if policy.get("in_force") else "bold red"
+    since = moment(policy.get("since"))
+    told = f"since {stamp(policy['since'])} UTC ({age(policy['since'], now)}): " if since else ""
+    lines = [Text(f"{told}{word(policy, 'message')}", style=style)]
+    errors = policy.get("errors") or []
+    lines += [Text(f"  {one_line(error)}") for error in errors]
+    more = int(number(policy.get("count")) or 0) - len(errors)
+    if more > 0:
+        lines.append(Text(f"  and {more} more"))
+    return Group(*lines, Text(f"  {word(policy, 'hint')}"))
 
 
 def several(services: list[Json], now: float) -> RenderableType:
     """Return a line for each service."""
-    table = _table("service", "phase", "for", "weight", "step", "stable", "candidate", "verdict")
+    table = table_of("service", "phase", "for", "weight", "step", "stable", "candidate", "verdict")
     for service in services:
         decision = word(_part(service, "verdict"), "decision")
         table.add_row(
@@ -93,29 +123,6 @@ def one(service: Json, now: float) -> RenderableType:
     return Group(*parts)
 
 
-def history(entries: list[Json]) -> RenderableType:
-    """Return the log as a table, the newest last."""
-    if not entries:
-        return Text("no changes yet")
-    table = _table("at (UTC)", "who", "action", "before", "after", "reason")
-    for entry in newest_last(entries):
-        before, after = (_state(entry.get(key)) for key in ("before", "after"))
-        table.add_row(
-            stamp(entry.get("at")), word(entry, "who"), Text(word(entry, "action"), style="bold"),
-            before, after, word(entry, "reason"),
-        )
-    return table
-
-
-def newest_last(entries: list[Json]) -> list[Json]:
-    """Return log entries by their moment; what has none stays in front."""
-    def when(entry: Json) -> float:
-        at = moment(entry.get("at"))
-        return at.timestamp() if at else 0.0
-
-    return sorted(entries, key=when)
-
-
 class Bar:
     """The weight as a bar that also reads without colour and without Unicode."""
 
@@ -134,12 +141,25 @@ class Bar:
         )
 
 
+def deployments(found: list[Json]) -> Table:
+    """Return each deployment's counters, of all workers of the gateway since they began."""
+    table = table_of("service", "deployment", "attempts", "failures", "TTFT, ms", "answer, ms")
+    for one in found:
+        table.add_row(
+            word(one, "service"), word(one, "deployment"), count(one.get("attempts")),
+            share(one.get("failures"), one.get("attempts")), millis(one.get("ttft")),
+            millis(one.get("request")),
+        )
+    return table
+
+
 def _part(found: Json, key: str) -> Json:
     value = found.get(key)
     return value if isinstance(value, dict) else {}
 
 
-def _table(*columns: str) -> Table:
+def table_of(*columns: str) -> Table:
+    """Return an empty table in our style."""
     table = Table(box=box.SIMPLE_HEAD, show_edge=False, pad_edge=False)
     for column in columns:
         table.add_column(column, overflow="fold")
@@ -175,6 +195,11 @@ def _head(service: Json, now: float) -> RenderableType:
         if service.get(key) is not None
     ]
     lines.append(Text(" · ".join(facts)))
+    if service.get("grace_until"):
+        lines.append(Text(
+            f"grace until {until(service['grace_until'], now)}: ids that are first seen now count "
+            "as old conversations, and stay on stable", style="yellow",
+        ))
     if service.get("reason"):
         lines.append(Text(f"reason: {word(service, 'reason')}"))
     if verdict:
@@ -201,7 +226,7 @@ ARM_ROWS: tuple[tuple[str, Any], ...] = (
 def _arms(service: Json) -> Table:
     arms = _part(service, "arms")
     shown = [name for name in ("stable", "candidate") if _part(arms, name)]
-    table = _table("", *shown)
+    table = table_of("", *shown)
     for column in table.columns[1:]:
         column.justify = "right"
     for name, cell in ARM_ROWS:
@@ -210,22 +235,36 @@ def _arms(service: Json) -> Table:
 
 
 def _guardrails(guardrails: list[Json]) -> Table:
-    table = _table("guardrail", "metric", "status", "candidate", "stable", "against")
+    table = table_of("guardrail", "metric", "status", "candidate", "limit", "against")
     for found in guardrails:
-        state = word(found, "status")
+        state, metric = word(found, "status"), found.get("metric")
         table.add_row(
             word(found, "name"),
             word(found, "metric"),
             Text(state, style=STATUSES.get(state, "")),
-            measured(found.get("metric"), found.get("candidate")),
-            measured(found.get("metric"), found.get("stable")),
-            word(found, "against"),
+            measured(metric, found.get("candidate")),
+            measured(metric, found.get("limit")),
+            _missing(found) if state == "no_data" else _against(found),
         )
     return table
 
 
+def _against(found: Json) -> str:
+    """Return what the limit was made of: ``stable 0.3 %``, or the policy's own figure."""
+    against = word(found, "against")
+    if against == "limit" or found.get("stable") is None:
+        return "the policy" if against == "limit" else against
+    return f"{against} {measured(found.get('metric'), found.get('stable'))}"
+
+
+def _missing(found: Json) -> str:
+    """Return what a guardrail lacks: ``12 of 30 conversations``."""
+    said = word(found, "sentence").removeprefix(f"{word(found, 'name')}: ")
+    return said.replace(" candidate conversations", " conversations")
+
+
 def _workers(service: Json) -> Table:
-    table = _table("worker", "gateway", "epoch", "seen", "")
+    table = table_of("worker", "gateway", "epoch", "", "seen")
     workers = service["workers"]
     moments = [at.timestamp() for worker in workers if (at := moment(worker.get("seen")))]
     # Against the newest of them, not our clock: a laptop's may be wrong, theirs agree.
@@ -233,17 +272,16 @@ def _workers(service: Json) -> Table:
     for worker in workers:
         at = moment(worker.get("seen"))
         ago = newest - at.timestamp() if at else None
-        marks = []
-        if (number(worker.get("epoch")) or 0) < (number(service.get("epoch")) or 0):
-            marks.append("behind")
-        if ago is None or ago > SILENT:
-            marks.append("silent")
+        behind = (number(worker.get("epoch")) or 0) < (number(service.get("epoch")) or 0)
+        seen = Text(NONE if ago is None else "now")
+        if ago is not None and ago > SILENT:
+            seen = Text(f"silent for {in_words(int(ago))} (gone?)", style="bold yellow")
         table.add_row(
             word(worker, "id"),
             word(worker, "gateway"),
             word(worker, "epoch"),
-            NONE if ago is None else "now" if ago <= SILENT else f"{duration(ago)} before the rest",
-            Text(", ".join(marks), style="bold yellow"),
+            Text("behind" if behind else "", style="bold yellow"),
+            seen,
         )
     return table
 
@@ -257,15 +295,3 @@ def _warnings(service: Json) -> Iterator[Text]:
             "clients send a conversation id in a header",
             style="yellow",
         )
-
-
-def _state(value: Any) -> str:
-    """Return a state before or after a change, which the log keeps as a word or as fields."""
-    if isinstance(value, dict):
-        told = [word(value, "phase")] if value.get("phase") else []
-        if value.get("weight") is not None:
-            told.append(percent(value["weight"]))
-        if value.get("stable"):
-            told.append(f"on {word(value, 'stable')}")
-        return " ".join(told) or one_line(value)
-    return NONE if value is None else one_line(value)

@@ -30,10 +30,13 @@ def sentence(service: Json) -> str:
 
 
 def sentences(found: Json) -> list[str]:
-    """Return a sentence for each service."""
-    return [sentence(service) for service in found.get("services", [found])]
+    """Return a sentence for what is wrong with the policy, and one for each service."""
+    policy = found.get("policy")
+    wrong = [f"{word(policy, 'message')} ({word(policy, 'hint')})"] if policy else []
+    return wrong + [sentence(service) for service in found.get("services", [found])]
 
 
 def outcome(after: Json) -> str:
     """Return what a command led to."""
-    return ("nothing changed: " if after.get("changed") is False else "") + sentence(after)
+    said = ("nothing changed: " if after.get("changed") is False else "") + sentence(after)
+    return f"{said}\nnote: {word(after, 'note')}" if after.get("note") else said

@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 from rich.console import Console
 
-from coalmine.cli import view
+from coalmine.cli import log
 from coalmine.cli.settings import settings
 
 
@@ -26,8 +26,8 @@ def history(
     """Show every change: when, who, what, and why; the newest last."""
     found = settings(ctx).client().history(service)
     if limit is not None:
-        found = {**found, "entries": view.newest_last(found["entries"])[-limit:]}
+        found = {**found, "entries": log.newest_last(found["entries"])[-limit:]}
     if as_json:
         print(json.dumps(found, indent=2))
     else:
-        Console(highlight=False).print(view.history(found["entries"]))
+        Console(highlight=False).print(log.history(found["entries"]))

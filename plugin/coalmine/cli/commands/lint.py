@@ -22,8 +22,11 @@ def lint(
             metavar="FILE", help="LiteLLM's config, to see whether both fit together."
         ),
     ] = None,
+    strict: Annotated[
+        bool, typer.Option("--strict", help="Let a warning fail too: exit code 1, for CI.")
+    ] = False,
 ) -> None:
-    """Check a policy file: every error at once, with its line. Warnings do not fail."""
+    """Check a policy file: every error at once, with its line. Warnings fail with --strict only."""
     text = read_text(file)
     try:
         policy = read_policy(text, str(file))
@@ -38,4 +41,7 @@ def lint(
     for line in found:
         print(f"warning: {one_line(line, limit=2000)}")
     services = ", ".join(policy.services) or "no services"
-    print(f"{file}: fine ({services}), {len(found)} warning{'s' * (len(found) != 1)}")
+    counted = f"{len(found)} warning{'s' * (len(found) != 1)}"
+    if strict and found:
+        raise CoalmineError(f"{file}: no errors, but {counted}", "--strict lets none pass")
+    print(f"{file}: fine ({services}), {counted}")

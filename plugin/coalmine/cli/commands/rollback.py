@@ -17,7 +17,9 @@ def rollback(
     to: Annotated[
         str | None,
         typer.Option(
-            metavar="RELEASE", help="An idle service only: the release to go back to."
+            metavar="RELEASE",
+            help="Of an idle service: the release to make stable again; left out, the one before. "
+            "A rollout goes back to its stable release, and needs no --to.",
         ),
     ] = None,
 ) -> None:

@@ -12,6 +12,7 @@ from rich.console import Console
 
 from coalmine.cli import view, watch, words
 from coalmine.cli.client import READ_TIMEOUT
+from coalmine.cli.seen import demand_policy, seen
 from coalmine.cli.settings import settings
 
 
@@ -32,8 +33,12 @@ def status(
     gather = partial(client.service, service) if service else client.services
     console = Console(highlight=False)
     if watching:
-        watch.run(gather, view.status, words.sentences, console)
-    elif as_json:
-        print(json.dumps(gather(), indent=2))
+        watch.run(partial(seen, client, gather), view.status, words.sentences, console)
+        return
+    if as_json:
+        found = gather()
+        print(json.dumps(found, indent=2))
     else:
-        console.print(view.status(gather(), time.time()))
+        found = seen(client, gather)
+        console.print(view.status(found, time.time()))
+    demand_policy(found)

@@ -15,8 +15,8 @@ from coalmine.cli.demo.facts import Pair
 from coalmine.cli.demo.plan import SERVICE
 from coalmine.cli.demo.proxy import Proxy
 from coalmine.cli.figures import moment, percent
+from coalmine.cli.log import newest_last
 from coalmine.cli.text import one_line
-from coalmine.cli.view import newest_last
 
 OUTCOMES: dict[str, tuple[str, ...] | None] = {
     "attempts": None,
