@@ -11,10 +11,9 @@ import asyncio
 import logging
 import secrets
 import time
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable
 from concurrent.futures import Executor
 from dataclasses import replace
-from typing import Any
 
 from coalmine.gateway.decisions import HeldPins, Up, only_stable
 from coalmine.gateway.identity import Identity
@@ -55,6 +54,10 @@ class Assigner:
         now: wall clock, unix seconds.
         executor: where calls to the state run that may have to wait.
         mono: monotonic seconds.
+
+    Attributes:
+        pins, aliases: what is remembered of conversations.
+        answered: keeps what lets the next turn find a conversation; see :class:`Recognition`.
     """
 
     def __init__(
@@ -77,6 +80,7 @@ class Assigner:
         self.aliases: Memory[bytes, bytes] = Memory()
         self._recognition = Recognition(
             knowledge, self.pins, self.aliases, self._patience, count, executor)
+        self.answered = self._recognition.answered
 
     async def assign(
         self, turn: Turn, identity: Identity, plan: RoutingPlan, up: Up, stale_after: float
@@ -132,10 +136,6 @@ class Assigner:
             self.pins.put(turn.key, code)
             turn.known = code
         return decision
-
-    def answered(self, turn: Turn, plan: RoutingPlan) -> Coroutine[Any, Any, None]:
-        """Keep what lets the next turn find this conversation; see :class:`Recognition`."""
-        return self._recognition.answered(turn, plan)
 
     def _settled(self, turn: Turn, plan: RoutingPlan, decision: Decision) -> Decision:
         self._take(turn, plan, decision)

@@ -20,7 +20,7 @@ from coalmine.gateway.snapshot import Kept, Snapshot
 from coalmine.release import CoalmineError
 from coalmine.rollout.policy import Policy
 from coalmine.rollout.service import Service
-from coalmine.routing import BACK, RoutingPlan
+from coalmine.routing import BACK
 from coalmine.routing.keys import hidden
 from coalmine.state import Beat, Entry, State, StateError
 
@@ -43,6 +43,10 @@ class Follower:
         on_moves: called with keys that others moved, or None to forget all.
         tick: called about twice a second.
         wall: wall clock, unix seconds; mono: monotonic seconds.
+
+    Attributes:
+        state: the shared state, None before it was ever reached.
+        plan: returns the plan in force for a service, None for one that nobody knows.
     """
 
     def __init__(
@@ -73,6 +77,7 @@ class Follower:
         self._salt: bytes | None = None
         self._boot_installation: str | None = None
         self._in_force = InForce(self._rules, wall)
+        self.plan = self._in_force.plan  # each request asks several times: no call in between
         self._generation = -1
         self._complaint = ""
         self._heard = float("-inf")
@@ -82,10 +87,6 @@ class Follower:
         self._thread = threading.Thread(target=self._run, name="coalmine-follower", daemon=True)
 
     # read by the event loop ------------------------------------------------------------------
-
-    def plan(self, service: str) -> RoutingPlan | None:
-        """The plan in force, None for a service that nobody knows."""
-        return self._in_force.plans.get(service)
 
     def service(self, name: str) -> Service | None:
         """The state of a service as this worker knows it: until the state was heard of, what the

@@ -52,6 +52,10 @@ class InForce:
         """All services: as they are applied, else as they were at the start."""
         return {**self._booted, **self.applied}
 
+    def plan(self, service: str) -> RoutingPlan | None:
+        """The plan in force, None for a service that nobody knows."""
+        return self.plans.get(service)
+
     def service(self, name: str) -> Service | None:
         """One of them, None when nobody knows it."""
         return self.applied.get(name) or self._booted.get(name)

@@ -94,15 +94,14 @@ class Recognition:
             await bound
 
     def _aliases_of(self, turn: Turn) -> tuple[bytes, ...]:
-        salt = self._knowledge.salt()
         aliases: tuple[bytes, ...] = ()
         if turn.kind == "responses" and turn.response_id:
-            aliases += (response_alias(salt, turn.service, turn.caller,
+            aliases += (response_alias(self._knowledge.salt(), turn.service, turn.caller,
                                        original_response_id(turn.response_id)),)
         if turn.history is not None and (turn.answer or turn.calls):
             newest = answer_text(turn.answer, turn.calls)
             history = History(turn.history.first_user, turn.history.first_answer or newest, newest)
-            aliases += aliases_of(salt, turn.service, turn.caller, history)
+            aliases += aliases_of(self._knowledge.salt(), turn.service, turn.caller, history)
         return aliases
 
     def _bind(self, key: bytes, code: int, aliases: tuple[bytes, ...], began: bool
