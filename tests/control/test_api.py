@@ -254,6 +254,23 @@ def test_another_epoch_is_409_except_for_a_rollback(api: Make, error_of: Make, a
     assert (answer.status_code, answer.json()["phase"]) == (200, "rolling_back")
 
 
+def test_a_rollback_to_a_release_that_nobody_knows_names_the_known_ones(
+    api: Make, error_of: Make
+) -> None:
+    """People mistype names most when it burns."""
+    error = error_of(api().post("/api/services/chat/rollback", {"to": "v9"}), 409, "refused")
+    assert error["message"] == "release 'v9' of chat is not known"
+    assert error["hint"] == "known are v1, v2"
+
+
+def test_a_promotion_without_a_reason_says_by_whom_it_was(api: Make) -> None:
+    """In the status and in the log; an empty field would look like a fault."""
+    served = api(Phase.CANARY)
+    assert served.post("/api/services/chat/promote").json()["reason"] == "promoted by root"
+    last = served.get("/api/services/chat/history").json()["entries"][-1]
+    assert (last["action"], last["reason"]) == ("promote", "promoted by root")
+
+
 def test_an_engine_that_does_not_answer_is_409(api: Make, error_of: Make) -> None:
     """Nothing was started."""
     served = api()

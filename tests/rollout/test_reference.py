@@ -55,6 +55,14 @@ def test_every_key_is_explained(model: type[BaseModel]) -> None:
         assert f"| `{info.alias or name}` |" in page
 
 
+def test_the_guardrails_for_small_services_can_be_used() -> None:
+    rules = yaml.safe_load(reference.SMALL)
+    policy = ServicePolicy.model_validate(
+        {"releases": {"v1": {"slot": "blue"}}, "stable": "v1", **rules})
+    assert all(rule.min_conversations < 30 for rule in policy.guardrails)
+    assert reference.SMALL in reference.policy_page()
+
+
 def test_the_schema_accepts_the_example_and_refuses_an_unknown_key() -> None:
     schema = json.loads(reference.policy_schema())
     example = yaml.safe_load(reference.EXAMPLE.replace("off  ", '"off"'))

@@ -11,7 +11,10 @@ CoalmineError
 ├── access.Unauthorized           no key, or one that nobody knows           (control)
 ├── access.Forbidden              a known key that may not                   (control)
 ├── commands.NotFound             an unknown service or release              (control)
-├── commands.BadRequest           a body that cannot be used                 (control)
+├── commands.Conflict             another was first, or it does not fit      (control)
+├── commands.PolicyBroken         a start without a policy in force          (control)
+├── errors.BadRequest             a body that cannot be used                 (control)
+├── errors.NotAllowed             a method that a path does not take         (control)
 └── client.ClientError            what the HTTP client met                   (cli)
 """
 

@@ -66,6 +66,15 @@ services:
 """
 """A policy with what most teams write; the tests read it."""
 
+SMALL = """\
+guardrails:
+  - {name: errors, metric: error_rate, max_ratio: 2, for: 10m, alone: true, min_conversations: 8}
+  - {name: hard-errors, metric: error_rate, max: 0.1, for: 10m, min_conversations: 5}
+  - {name: request-p95, metric: request_p95, max_increase: 0.5, for: 30m, action: pause,
+     min_conversations: 10}
+"""
+"""Guardrails for a service with few conversations; the tests read them too."""
+
 _MODELS: tuple[tuple[str, type[BaseModel]], ...] = (
     ("The file", Policy),
     ("operators[]", Operator),
@@ -101,9 +110,21 @@ def policy_page() -> str:
         *(_table(title, model) for title, model in _MODELS),
         "## Metrics\n\nRates are shares (0 to 1), latencies seconds in limits and durations in "
         "`slo`.\n\n" + ", ".join(f"`{metric.value}`" for metric in Metric) + "\n",
+        (
+            "`ttft_*` and `inter_token_*` need streamed requests: an answer that comes whole has "
+            "no first token to time. Where clients do not stream, these guardrails find no data, and "
+            "`request_*` is what there is to judge.\n"
+        ),
         "## Default guardrails\n\nA service that names none has these:\n\n```yaml\nguardrails:\n"
         + "".join(f"  - {_flow(guardrail)}\n" for guardrail in DEFAULT_GUARDRAILS)
         + "```\n",
+        (
+            "Each wants 30 conversations of the candidate within its window, and holds with fewer: "
+            "at a weight of 1 % that takes some 3000 active ones in two minutes. A step does not "
+            "end while no guardrail has data. A smaller service writes guardrails of its own, with "
+            "a lower `min_conversations` and a longer `for`, and begins with a larger weight:\n"
+        ),
+        f"```yaml\n{SMALL}```\n",
     ]
     return "\n".join(parts)
 
