@@ -112,8 +112,8 @@ def policy_page() -> str:
         "`slo`.\n\n" + ", ".join(f"`{metric.value}`" for metric in Metric) + "\n",
         (
             "`ttft_*` and `inter_token_*` need streamed requests: an answer that comes whole has "
-            "no first token to time. Where clients do not stream, these guardrails find no data, and "
-            "`request_*` is what there is to judge.\n"
+            "no first token to time. Where clients do not stream, these guardrails find no data, "
+            "and `request_*` is what there is to judge.\n"
         ),
         "## Default guardrails\n\nA service that names none has these:\n\n```yaml\nguardrails:\n"
         + "".join(f"  - {_flow(guardrail)}\n" for guardrail in DEFAULT_GUARDRAILS)
