@@ -38,6 +38,26 @@ async def test_a_race_for_a_conversation_has_one_winner(here: Any, there: Any) -
     assert sum(began) == 50
 
 
+async def test_one_request_is_the_first_of_a_conversation_for_all_workers(
+    here: Any, there: Any
+) -> None:
+    """Whoever claimed the id; a later turn, and another worker's first, are none."""
+    turns = await asyncio.gather(*(each.say("Hi", session="a") for each in (here, there)))
+    assert sorted(turn.first for turn in turns) == [False, True]
+    turns = [await each.say("Hi", "Hello", "Go on", session="a") for each in (here, there)]
+    assert not any(turn.first for turn in turns)
+
+
+async def test_what_the_state_could_not_be_asked_about_is_no_first_turn(
+    during: Make, mono: Any
+) -> None:
+    """Nobody knows, so nobody says so."""
+    here = during(Start, Promote)
+    here.away.away = True
+    mono.now += 3600
+    assert not (await here.say("Hi", session="a")).first
+
+
 async def test_who_loses_the_claim_decides_with_the_winners_pin(
     change: Make, here: Any, there: Any
 ) -> None:

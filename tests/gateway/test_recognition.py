@@ -27,6 +27,7 @@ async def test_a_history_is_found_on_the_other_worker(here: Any, there: Any) -> 
         await here.answer(turn, first)
         next_turn = await there.say(f"Hi {number}", first, "Go on")
         assert next_turn.key == turn.key
+        assert (turn.first, next_turn.first) == (True, False)
         assert next_turn.decision.arm is turn.decision.arm
         await there.answer(next_turn, second)
         trimmed = await here.say("Go on", second, "And then?")
@@ -48,6 +49,7 @@ async def test_a_history_that_began_before_the_rollout_stays_on_stable(here: Any
     """It is counted as unrecognised once, is no evidence, and is known from then on."""
     turn = await here.say("Hi", "An answer from before the rollout", "Go on")
     assert (turn.decision.arm, turn.decision.evidence) == (Arm.STABLE, False)
+    assert not turn.first
     await here.answer(turn, LONG)
     again = await here.say("Hi", "An answer from before the rollout", "Go on", LONG, "More")
     assert (again.decision.arm, again.basis) == (Arm.STABLE, "history")

@@ -19,7 +19,7 @@ NAMES = st.text(max_size=8)
     Attempt, at=st.floats(min_value=0, max_value=1e10), service=NAMES, release=NAMES,
     arm=st.none() | st.sampled_from(Arm), deployment=NAMES, outcome=st.sampled_from(Outcome),
     conversation=NAMES, caller=NAMES, alias=NAMES,
-    chance=st.none() | st.floats(min_value=0, max_value=1), turn=st.integers(0, 9),
+    chance=st.none() | st.floats(min_value=0, max_value=1), first_turn=st.booleans(),
     evidence=st.booleans(), ttft=MEASURES, inter_token=MEASURES,
     seconds=st.floats(min_value=0, max_value=1e6), tokens=st.none() | st.integers(0, 9999),
     cost=MEASURES,
@@ -46,13 +46,21 @@ def test_a_senseless_measure_is_dropped(
     assert getattr(from_row(row), name) is None
 
 
+@pytest.mark.parametrize("value", [0, 1, None, "true", float("inf")])
+def test_only_true_is_a_first_turn(attempt: Callable[..., Attempt], value: Any) -> None:
+    """Earlier versions wrote a number there that said nothing."""
+    row = to_row(attempt(first_turn=True))
+    assert from_row(row).first_turn
+    row[10] = value
+    assert not from_row(row).first_turn
+
+
 @pytest.mark.parametrize("row", [
     None, 5, "x", [], {}, [1] * 16, [1] * 18,
     [float("nan"), *to_row(Attempt(1, "s", "r", None, "d", Outcome.OK))[1:]],
     [float("inf"), *to_row(Attempt(1, "s", "r", None, "d", Outcome.OK))[1:]],
     ["soon", *to_row(Attempt(1, "s", "r", None, "d", Outcome.OK))[1:]],
-    [*to_row(Attempt(1, "s", "r", None, "d", Outcome.OK))[:10], float("inf"),
-     *to_row(Attempt(1, "s", "r", None, "d", Outcome.OK))[11:]],
+    [10**400, *to_row(Attempt(1, "s", "r", None, "d", Outcome.OK))[1:]],
 ])
 def test_what_is_no_attempt_is_refused(row: Any) -> None:
     """One whose time is not finite would never leave a window."""

@@ -166,7 +166,8 @@ class Assigner:
         return True
 
     def _began(self, turn: Turn, decision: Decision) -> None:
-        """Count a conversation that was given its arm just now."""
+        """Note and count a conversation that was given its arm just now."""
+        turn.first = True
         self._count("coalmine_conversations_total", turn.service, decision.release,
                     decision.arm.value, turn.basis or "")
 

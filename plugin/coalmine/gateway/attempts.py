@@ -266,7 +266,7 @@ class Accounts:
             deployment=deployment, outcome=outcome,
             conversation=_conversation(turn),
             caller=turn.caller, alias=turn.alias,
-            chance=decision.chance if decision else None, turn=0,
+            chance=decision.chance if decision else None, first_turn=turn.first,
             evidence=bool(decision and decision.evidence), ttft=ttft, inter_token=inter,
             seconds=self._mono() - began, tokens=tokens,
         )

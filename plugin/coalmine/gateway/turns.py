@@ -72,6 +72,7 @@ class Turn:
         key: the conversation's key, None when there is none.
         basis: how it was recognised, None when it was not or is no turn of a conversation.
         unrecognised: it is one, and was not recognised.
+        first: the conversation began with it: no worker knew an earlier turn.
         pin: what it holds; bound: whether the shared state knows.
         known: the pin as the shared state was last seen to have it.
         aliases: aliases of the request under which it may be found again.
@@ -102,6 +103,7 @@ class Turn:
     key: bytes | None = None
     basis: str | None = None
     unrecognised: bool = False
+    first: bool = False
     pin: Pin | None = None
     known: int | None = None
     bound: bool = False

@@ -48,7 +48,9 @@ class Attempt:
         caller: hash that stands for the caller's key.
         alias: the key's alias, for people; "" when it has none.
         chance: the candidate's chance when the conversation was drawn, None when it was not.
-        turn: number of the conversation's turn as far as this worker knows, from 0.
+        first_turn: whether its request began the conversation: no worker knew an earlier turn. All
+            attempts of that request say so. Never true for what was not recognised; true for an id
+            first seen in `sessions.grace`, which may be an old one, and so is no evidence.
         evidence: whether it counts in comparisons of the arms.
         ttft: seconds to the first content, None when there was none.
         inter_token: mean seconds between two chunks of content, None with fewer than two.
@@ -67,7 +69,7 @@ class Attempt:
     caller: str = ""
     alias: str = ""
     chance: float | None = None
-    turn: int = 0
+    first_turn: bool = False
     evidence: bool = False
     ttft: float | None = None
     inter_token: float | None = None
@@ -91,9 +93,9 @@ def to_row(attempt: Attempt) -> list[Any]:
     return [
         attempt.at, attempt.service, attempt.release,
         attempt.arm, attempt.deployment, attempt.outcome,
-        attempt.conversation, attempt.caller, attempt.alias, attempt.chance, attempt.turn,
-        attempt.evidence, attempt.ttft, attempt.inter_token, attempt.seconds, attempt.tokens,
-        attempt.cost,
+        attempt.conversation, attempt.caller, attempt.alias, attempt.chance,
+        attempt.first_turn, attempt.evidence, attempt.ttft, attempt.inter_token, attempt.seconds,
+        attempt.tokens, attempt.cost,
     ]
 
 
@@ -126,15 +128,15 @@ def from_row(row: Any) -> Attempt:
         ValueError: when it is no such array.
     """
     try:
-        (at, service, release, arm, deployment, outcome, conversation, caller, alias, chance, turn,
-         evidence, ttft, inter_token, seconds, tokens, cost) = row
+        (at, service, release, arm, deployment, outcome, conversation, caller, alias, chance,
+         first_turn, evidence, ttft, inter_token, seconds, tokens, cost) = row
         return Attempt(
             at=_moment(at), service=str(service), release=str(release),
             arm=Arm(arm) if arm is not None else None, deployment=str(deployment),
             outcome=Outcome(outcome), conversation=str(conversation), caller=str(caller),
-            alias=str(alias), chance=_time(chance), turn=int(turn), evidence=bool(evidence),
-            ttft=_time(ttft), inter_token=_time(inter_token), seconds=_time(seconds) or 0.0,
-            tokens=_count(tokens), cost=_time(cost),
+            alias=str(alias), chance=_time(chance), first_turn=first_turn is True,
+            evidence=bool(evidence), ttft=_time(ttft), inter_token=_time(inter_token),
+            seconds=_time(seconds) or 0.0, tokens=_count(tokens), cost=_time(cost),
         )
     except (TypeError, ValueError, OverflowError) as error:
         raise ValueError(f"not an attempt: {str(row)[:200]}") from error
