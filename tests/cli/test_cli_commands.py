@@ -192,6 +192,20 @@ class TestObserving:
             ["chat", "gpu1-green", "0", "0", "–", "–"],
         ]
 
+    def test_goes_on_until_the_restart_when_a_policy_came_later(self, run, gateway):
+        gateway.services.clear()
+        gateway.policy = {"policy": {
+            **WRONG, "status": "restart_needed", "count": 0, "errors": [],
+            "message": "the policy coalmine.yaml came after the start and is not in force",
+            "hint": "restart the proxy"}}
+        gateway.deployments = [{"service": "chat", "deployment": "gpu1-blue", "attempts": 7}]
+        done = run("status")
+        assert (done.exit_code, done.stderr) == (0, "")
+        assert "came after the start" in " ".join(done.stdout.split())
+        assert "restart the proxy" in done.stdout
+        assert "until the restart Coalmine observes" in done.stdout
+        assert "gpu1-blue" in done.stdout
+
     def test_by_an_older_gateway_is_said_without_figures(self, run, gateway):
         gateway.services.clear()
         done = run("status")

@@ -69,10 +69,11 @@ def status(found: Json, now: float) -> RenderableType:
 
 def nothing(found: Json) -> RenderableType:
     """Return what there is to see without services: each deployment's figures, when observing."""
-    policy = _part(found, "policy")
-    if policy:
+    wrong = word(_part(found, "policy"), "status")
+    if wrong == "error":
         return Text("no services: none is known without the policy")
-    said = Text("no services: there is no policy file, so Coalmine observes and routes nothing")
+    why = "until the restart" if wrong == "restart_needed" else "there is no policy file, so"
+    said = Text(f"no services: {why} Coalmine observes and routes nothing")
     observed = found.get("deployments")
     return Group(said, "", deployments(observed)) if observed else said
 
