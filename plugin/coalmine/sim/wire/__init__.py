@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from coalmine.sim.wire.base import Wire
 from coalmine.sim.wire.chat import ChatWire
 from coalmine.sim.wire.completions import CompletionsWire
 from coalmine.sim.wire.embeddings import EmbeddingsWire
 from coalmine.sim.wire.messages import MessagesWire
+from coalmine.sim.wire.protocol import Wire
 from coalmine.sim.wire.responses import ResponsesWire
 
 

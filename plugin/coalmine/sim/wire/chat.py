@@ -15,7 +15,7 @@ from coalmine.sim.ask import (
     tool_to_call,
 )
 from coalmine.sim.transport import DONE, sse
-from coalmine.sim.wire.base import OpenAIErrors, usage, wants_usage
+from coalmine.sim.wire.openai import OpenAIErrors, usage, wants_usage
 
 AT_LIMIT = "length"
 """The finish reason that vLLM sends with the last content instead of after it."""

@@ -8,7 +8,7 @@ from coalmine.sim.answer import Answer
 from coalmine.sim.ask import Ask, prompt_of, read_limit, read_model
 from coalmine.sim.refusal import malformed
 from coalmine.sim.transport import DONE, sse
-from coalmine.sim.wire.base import OpenAIErrors, usage, wants_usage
+from coalmine.sim.wire.openai import OpenAIErrors, usage, wants_usage
 
 
 class CompletionsWire(OpenAIErrors):

@@ -9,7 +9,7 @@ from typing import Any
 from coalmine.sim.answer import Answer
 from coalmine.sim.ask import Ask, Embed, prompt_of, read_limit, read_model
 from coalmine.sim.refusal import malformed
-from coalmine.sim.wire.base import OpenAIErrors
+from coalmine.sim.wire.openai import OpenAIErrors
 from coalmine.sim.words import canonical, vector
 
 _DIMENSIONS = 16

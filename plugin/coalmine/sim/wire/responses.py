@@ -16,7 +16,7 @@ from coalmine.sim.ask import (
 )
 from coalmine.sim.refusal import malformed
 from coalmine.sim.transport import sse
-from coalmine.sim.wire.base import OpenAIErrors
+from coalmine.sim.wire.openai import OpenAIErrors
 
 _STATUS = {"length": "incomplete", "abort": "cancelled", None: "in_progress"}
 
