@@ -189,17 +189,14 @@ def test_without_a_state_nothing_is_lost_up_to_the_cap(doubtful: Doubtful, state
 
 
 def test_a_failure_of_the_candidate_is_shipped_at_once_and_rings(
-    collector: Make, doubtful: Doubtful
+    collector: Make, doubtful: Doubtful, until: Make
 ) -> None:
     """Long before the next batch would be due."""
     here = collector()
     here.start()
     bell = doubtful.real.bell("listener")
-    time_left = time.monotonic() + 5
     here.add(attempt(1, Outcome.ERROR))
-    while not any(urgent for _, urgent in doubtful.shipped):
-        assert time.monotonic() < time_left
-        time.sleep(0.001)
+    until(lambda: any(urgent for _, urgent in doubtful.shipped))
     assert bell.wait(1.0)
     bell.close()
 
