@@ -6,11 +6,14 @@ history. What the client does not state is never guessed from the message's shap
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
 from coalmine.routing.history import History, read_history
 from coalmine.routing.keys import caller_key, explicit_key, history_aliases, response_alias
+
+log = logging.getLogger("coalmine.identity")
 
 KINDS = {
     "acompletion": "chat",
@@ -74,7 +77,9 @@ def original_response_id(response_id: str) -> str:
     try:
         unsealed = ResponsesIDSecurity()._decrypt_response_id(response_id)[0]
         decoded = utils.decode_previous_response_id_to_original_previous_response_id(unsealed)
-    except (ValueError, TypeError, AttributeError):
+    except (ValueError, TypeError, AttributeError, IndexError) as error:
+        # Its conversation may then not be recognised, which is counted.
+        log.debug("a response's id is taken as it is: %r", error)
         return response_id
     return decoded or response_id
 
