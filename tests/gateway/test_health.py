@@ -8,7 +8,7 @@ import pytest
 from coalmine.control.controller import published_name
 from coalmine.control.document import HealthDocument
 from coalmine.control.policy_report import PolicyReport
-from coalmine.gateway.health import NOBODY, ControllerWatch, health_document
+from coalmine.gateway.health import NOBODY, ControllerWatch, health_document, standing
 from coalmine.state import State
 
 FINE: dict[str, Any] = {
@@ -42,6 +42,21 @@ def test_the_fields_agree_with_each_other(
     assert (document["mode"], document["state"]) == (mode, state)
     assert (document["policy"], document["controller"]) == (policy, controller)
     HealthDocument.model_validate(document)
+
+
+@pytest.mark.parametrize(("report", "observing", "problems", "words"), [
+    (PolicyReport(file="coalmine.yaml"), False, 0, "policy coalmine.yaml"),
+    (PolicyReport(file="coalmine.yaml", in_force=False), True, 0,
+     "no policy coalmine.yaml: observing"),
+    (AT_BOOT, False, 0, "stable only: the policy coalmine.yaml has 1 error and is not in force: "
+     "stable is served, nothing can be started"),
+    (PolicyReport(file="coalmine.yaml"), False, 2, "stable only: this LiteLLM is not supported"),
+])
+def test_the_log_of_a_start_names_no_policy_that_was_refused(
+    report: PolicyReport, observing: bool, problems: int, words: str
+) -> None:
+    """Who reads "policy coalmine.yaml" looks elsewhere for the fault."""
+    assert standing(report, observing=observing, problems=problems) == words
 
 
 @pytest.fixture

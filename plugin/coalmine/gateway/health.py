@@ -64,6 +64,15 @@ class ControllerWatch:
         return "missing" if self._mono() - self._began > NOBODY else "unknown"
 
 
+def standing(report: PolicyReport, *, observing: bool, problems: int) -> str:
+    """Return what a worker does, in words, for the log of its start."""
+    if problems:
+        return "stable only: this LiteLLM is not supported"
+    if observing:
+        return f"no policy {report.file}: observing"
+    return f"stable only: {report.message}" if report.blocks else f"policy {report.file}"
+
+
 def health_document(
     report: PolicyReport, *, observing: bool, silence: float, problems: int, controller: str,
     warnings: int,

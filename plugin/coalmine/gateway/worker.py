@@ -26,7 +26,7 @@ from coalmine.gateway.exposition import render
 from coalmine.gateway.fleet import EMPTY, Fleet, read_fleet
 from coalmine.gateway.follower import Follower
 from coalmine.gateway.gauges import gauges
-from coalmine.gateway.health import SILENT, ControllerWatch, health_document
+from coalmine.gateway.health import SILENT, ControllerWatch, health_document, standing
 from coalmine.gateway.observing import ObservingPlace
 from coalmine.gateway.outbox import outbox_folder
 from coalmine.gateway.policy_source import PolicySource
@@ -122,16 +122,8 @@ class Worker:
             executor=self.executor, wall=self._wall, report=self.report,
             deployments=self.deployments,
         )))
-        log.info("Coalmine: worker %s of gateway %s, %s", self.id, self.gateway, self._standing())
-
-    def _standing(self) -> str:
-        """What this worker does, in words, for the log."""
-        if self.problems:
-            return "stable only: this LiteLLM is not supported"
-        if self._observing:
-            return f"no policy {self.source.path}: observing"
-        report = self.report()
-        return f"stable only: {report.message}" if report.blocks else f"policy {report.file}"
+        log.info("Coalmine: worker %s of gateway %s, %s", self.id, self.gateway,
+                 standing(self.report(), observing=self._observing, problems=len(self.problems)))
 
     def stop(self) -> None:
         """End in peace: ship what was counted, give the lease back, leave nothing behind."""
