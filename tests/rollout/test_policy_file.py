@@ -8,7 +8,6 @@ from coalmine.guardrails.guardrail import DEFAULT_GUARDRAILS, Guardrail
 from coalmine.rollout import (
     Policy,
     PolicyError,
-    Problem,
     ServicePolicy,
     read_policy,
     warnings,
@@ -40,11 +39,6 @@ def test_an_error_prints_one_line_for_each_problem() -> None:
     assert str(refused.value).splitlines() == [str(p) for p in refused.value.problems]
     assert str(refused.value).startswith("/etc/coalmine.yaml:1: a: is not known")
     assert refused.value.code == "policy"
-
-
-def test_a_problem_without_line_or_field_prints_what_it_has() -> None:
-    assert str(Problem("", 0, "", "it is wrong")) == "it is wrong"
-    assert str(Problem("f", 0, "a.b", "it is wrong", "mend it")) == "f: a.b: it is wrong (mend it)"
 
 
 def test_the_examples_policy_is_what_the_contract_says() -> None:
