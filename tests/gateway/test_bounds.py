@@ -13,8 +13,8 @@ from typing import Any
 import pytest
 
 from coalmine.control.log_entry import entry_of
-from coalmine.gateway.assign import NEW_A_MINUTE
 from coalmine.gateway.memory import SIZE
+from coalmine.gateway.newcomers import NEW_A_MINUTE
 from coalmine.rollout import Start, apply
 
 IDS = 100_000

@@ -25,7 +25,12 @@ KEYS = {f"sk-{name}": name for name in ("alice", "bob", "carol")}
 SHARE = 300
 """New conversations of one key in a minute. The product's own limit is ten times that, which this
 machine's proxy could only just reach; `tests/gateway/test_bounds.py` floods the hooks with it."""
-LOWER = f"import coalmine.gateway.assign\n\ncoalmine.gateway.assign.NEW_A_MINUTE = {SHARE}\n"
+LOWER = f"""
+from coalmine.gateway import newcomers
+
+assert newcomers.NEW_A_MINUTE > {SHARE}
+newcomers.NEW_A_MINUTE = {SHARE}
+"""
 WARM, IDS, CLIENTS = 300, 2000, 8
 MIB = 1 << 20
 
