@@ -232,6 +232,20 @@ def test_conversations_without_an_id_have_the_same_share(here: Place) -> None:
     asyncio.run(story())
 
 
+def test_histories_that_nobody_had_have_the_same_share(here: Place) -> None:
+    """Few-shot prompts, or a client that makes histories up: stable, and no more pins than that."""
+
+    async def story() -> None:
+        for n in range(IDS // MINUTES):
+            assert await here.ask("one", f"Answer number {n}, of more than a few words.", messages=[
+                {"role": "user", "content": f"q{n}"},
+                {"role": "assistant", "content": f"made up {n}, and never said by any model"},
+                {"role": "user", "content": "and?"}]) == "stable"
+        assert here.pins() <= 3 * NEW_A_MINUTE
+
+    asyncio.run(story())
+
+
 @pytest.mark.parametrize("name", [
     pytest.param("x" * MIB, id="of 1 MB"),
     pytest.param(bytes(range(1, 256)).decode("latin-1"), id="of every byte"),

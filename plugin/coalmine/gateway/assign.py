@@ -231,7 +231,8 @@ class Assigner:
             found = await self._recognition.look_up(turn.aliases)
             if found is None:
                 self._unrecognised(turn, plan, f"unknown_{turn.basis}")
-                self._mark_old(turn, plan)
+                if not self._newcomers.too_many(turn.caller, self._mono()):
+                    self._mark_old(turn, plan)
                 return
             key, code = found
         turn.key, turn.bound = key, True
