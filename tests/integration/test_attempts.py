@@ -481,10 +481,16 @@ def test_the_cache_never_gives_an_answer_of_another_release(
 
 
 def test_an_engine_that_is_not_there_is_one_error(gateway: Gateway) -> None:
-    """Nobody answers at the deployment's port."""
+    """Nobody answers at the deployment's port; the log says so, once for each name LiteLLM has."""
+    position = gateway.log_position()
     for n, (endpoint, stream) in enumerate(SHAPES, 1):
         assert not gateway.client().ask(endpoint, "dead", text(), stream=stream).good
         eventually(lambda n=n: gateway.attempts("dead") == {("dead-blue-1", "error"): n})
+    told = [line for line in gateway.log_since(position).splitlines() if "an attempt at" in line]
+    assert sorted(line.partition(" counts as ")[2] for line in told) == [
+        "error: APIConnectionError 500, ConnectionRefusedError",
+        "error: InternalServerError 500, ConnectionRefusedError",
+    ]
 
 
 def test_the_openai_clients_own_retries_of_embeddings_are_one_attempt_to_litellm_and_to_us(

@@ -9,6 +9,7 @@ import time
 from pathlib import Path
 
 import pytest
+from litellm.constants import AIOHTTP_KEEPALIVE_TIMEOUT
 
 from coalmine.sim import vllm_guard
 from coalmine.sim.vllm_install import (
@@ -243,6 +244,11 @@ def test_a_server_runs_offline_on_its_core_without_our_python_path() -> None:
     assert "PYTHONPATH" not in found
     with pytest.raises(ValueError, match="core -1"):
         variables({}, -1)
+
+
+def test_a_server_keeps_idle_connections_for_longer_than_its_client() -> None:
+    """Or it ends one just when a request sets out on it."""
+    assert int(variables({})["VLLM_HTTP_TIMEOUT_KEEP_ALIVE"]) > AIOHTTP_KEEPALIVE_TIMEOUT
 
 
 def test_without_an_environment_the_error_says_how_to_make_one(tmp_path: Path) -> None:

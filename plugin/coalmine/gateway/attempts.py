@@ -20,6 +20,15 @@ from threading import Lock
 from typing import Any, Protocol
 
 from coalmine.gateway.answers import ABORTED, KEPT, Seen, read_answer
+from coalmine.gateway.failures import (
+    ERROR_INSIDE,
+    GIVEN_UP,
+    NEVER_ENDED,
+    NO_END,
+    REPLACED,
+    FailureLog,
+    cause_of,
+)
 from coalmine.gateway.fleet import Fleet
 from coalmine.gateway.outcomes import outcome_of
 from coalmine.gateway.turns import OpenAttempt, Turn
@@ -72,6 +81,7 @@ class Accounts:
         self._wall = wall
         self._mono = mono
         self._in_flight: Counter[str] = Counter()
+        self._failures = FailureLog()
         self._shipping = Lock()
 
     def in_flight(self) -> dict[str, int]:
@@ -116,7 +126,7 @@ class Accounts:
     def superseded(self, turn: Turn) -> None:
         """Another attempt follows: one that is still open has failed on the way."""
         if turn.open is not None:
-            self._close(turn, Outcome.ERROR)
+            self._close(turn, Outcome.ERROR, why=REPLACED)
 
     # closing ---------------------------------------------------------------------------------
 
@@ -130,12 +140,12 @@ class Accounts:
             return None
         seen = read_answer(answer)
         keep(turn, seen)
-        outcome = Outcome.OK
+        outcome, why = Outcome.OK, ""
         if seen.failed:
-            outcome = Outcome.ERROR
+            outcome, why = Outcome.ERROR, ERROR_INSIDE
         elif turn.aborted or seen.finish in ABORTED:
-            outcome = Outcome.INCOMPLETE
-        self._close(turn, outcome, tokens=seen.tokens)
+            outcome, why = Outcome.INCOMPLETE, GIVEN_UP
+        self._close(turn, outcome, tokens=seen.tokens, why=why)
         return seen
 
     def nested(self, turn: Turn, answer: Any) -> None:
@@ -148,7 +158,7 @@ class Accounts:
         running = turn.open
         if running is None or running.call_type != call_type:
             return
-        self._close(turn, outcome_of(error, client_timeout=turn.client_timeout))
+        self._close_by(turn, error)
 
     def content(self, turn: Turn, seen: Seen) -> None:
         """A chunk of a stream went by."""
@@ -185,15 +195,15 @@ class Accounts:
         if turn.open is None:
             return
         if error is not None:
-            outcome = outcome_of(error, client_timeout=turn.client_timeout)
+            self._close_by(turn, error, whole.tokens)
         elif whole.failed:
-            outcome = Outcome.ERROR
-        elif (turn.aborted or finished is False or whole.finish is None
-              or whole.finish in ABORTED):
-            outcome = Outcome.INCOMPLETE
+            self._close(turn, Outcome.ERROR, whole.tokens, ERROR_INSIDE)
+        elif turn.aborted or whole.finish in ABORTED:
+            self._close(turn, Outcome.INCOMPLETE, whole.tokens, GIVEN_UP)
+        elif finished is False or whole.finish is None:
+            self._close(turn, Outcome.INCOMPLETE, whole.tokens, NO_END)
         else:
-            outcome = Outcome.OK
-        self._close(turn, outcome, tokens=whole.tokens)
+            self._close(turn, Outcome.OK, whole.tokens)
 
     def cached(self, turn: Turn) -> None:
         """LiteLLM's cache answered: there was no attempt."""
@@ -225,14 +235,14 @@ class Accounts:
     def request_failed(self, turn: Turn, error: BaseException) -> None:
         """The whole request failed; what is still open failed with it."""
         if turn.open is not None and not turn.open.streaming:
-            self._close(turn, outcome_of(error, client_timeout=turn.client_timeout))
+            self._close_by(turn, error)
         elif turn.open is None and turn.finished is None:
             turn.finished = self._mono()
 
     def lost(self, turn: Turn) -> None:
         """A request that never ended is given up."""
         if turn.open is not None:
-            self._close(turn, Outcome.TIMEOUT)
+            self._close(turn, Outcome.TIMEOUT, why=NEVER_ENDED)
         self._ship_pending(turn)
 
     def down(self, turn: Turn, plan: RoutingPlan) -> None:
@@ -271,7 +281,12 @@ class Accounts:
             seconds=self._mono() - began, tokens=tokens,
         )
 
-    def _close(self, turn: Turn, outcome: Outcome, tokens: int | None = None) -> None:
+    def _close_by(self, turn: Turn, error: BaseException, tokens: int | None = None) -> None:
+        self._close(turn, outcome_of(error, client_timeout=turn.client_timeout), tokens,
+                    cause_of(error))
+
+    def _close(self, turn: Turn, outcome: Outcome, tokens: int | None = None,
+               why: str = "") -> None:
         running = turn.open
         assert running is not None
         turn.open = None
@@ -280,8 +295,10 @@ class Accounts:
         self._leave(turn, running)
         attempt = self._attempt(turn, outcome, running.deployment, running.release, running.arm,
                                 running.began, running, tokens)
-        if attempt.failed and running.arm is not None:
-            turn.failed.add(running.arm)
+        if attempt.failed:
+            self._failures.note(attempt, why)
+            if running.arm is not None:
+                turn.failed.add(running.arm)
         if outcome is Outcome.CLIENT_ERROR and turn.rescue is not None:
             # What the client caused would fail at stable too: LiteLLM reads this very list when
             # it looks for a fallback, so it finds what it would have had without us.

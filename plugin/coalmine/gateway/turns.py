@@ -22,6 +22,8 @@ TOKEN = "coalmine"
 BUCKETS = ("litellm_metadata", "metadata")
 """Where LiteLLM keeps a request's metadata: the first on messages and responses, else the other."""
 
+TOKEN_BYTES = 16
+
 FINISHED_KEPT = 30.0
 """Seconds that a finished request's record is kept, for hooks that come late."""
 
@@ -142,9 +144,6 @@ class Turns:
 
     def __init__(self) -> None:
         self._by_token: dict[str, Turn] = {}
-        # No client ever sees a token, so none can guess one: not the secret half of it.
-        self._secret = secrets.token_hex(12)
-        self._began = 0
 
     def __len__(self) -> int:
         return len(self._by_token)
@@ -154,8 +153,8 @@ class Turns:
 
     def begin(self, data: dict[str, Any], service: str, kind: str, now: float) -> Turn:
         """Begin the record of a request and put its token into the request's metadata."""
-        self._began += 1
-        turn = Turn(f"{self._secret}{self._began}", service, kind, now)
+        # Random each time: engines and loggers may see one, and must not know the next by it.
+        turn = Turn(secrets.token_hex(TOKEN_BYTES), service, kind, now)
         metadata = metadata_of(data)
         if metadata is None:
             metadata = data[BUCKETS[-1]] = {}

@@ -39,6 +39,9 @@ SETTINGS = {
     "DO_NOT_TRACK": "1",
     "VLLM_CPU_KVCACHE_SPACE": "1",  # GiB
     "TOKENIZERS_PARALLELISM": "false",
+    # Above the 120 s of LiteLLM's client: with vLLM's 5 s the server ends idle connections, and a
+    # request that sets out on one at that moment fails with ServerDisconnectedError.
+    "VLLM_HTTP_TIMEOUT_KEEP_ALIVE": "180",
 }
 FOREIGN = ("PYTHONPATH", "PYTHONHOME", "VIRTUAL_ENV")  # of the caller's environment
 FLAGS = (
