@@ -5,7 +5,6 @@ from __future__ import annotations
 import hashlib
 import os
 import threading
-import time
 from collections import Counter
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -76,20 +75,6 @@ class Clock:
         return self.now
 
 
-def _until(condition: Callable[[], Any], seconds: float = 10.0) -> Any:
-    end = time.monotonic() + seconds
-    while not (met := condition()):
-        assert time.monotonic() < end, "the condition was not met in time"
-        time.sleep(0.005)
-    return met
-
-
-@pytest.fixture
-def until() -> Callable[..., Any]:
-    """Wait until a condition is met, and return what it returned."""
-    return _until
-
-
 @pytest.fixture
 def clock() -> Clock:
     """The tests' clock."""
@@ -111,7 +96,7 @@ def place() -> Iterator[Path]:
 
 
 @pytest.fixture
-def opened(place: Path) -> Iterator[Callable[..., State]]:
+def opened(place: Path, until: Callable[..., Any]) -> Iterator[Callable[..., State]]:
     """Open the state of the test once more; all are closed after it."""
     states: list[State] = []
 
@@ -122,7 +107,7 @@ def opened(place: Path) -> Iterator[Callable[..., State]]:
     yield one_more
     for state in states:
         state.close()
-    _until(lambda: not [t for t in threading.enumerate() if t.name.startswith("coalmine")])
+    until(lambda: not [t for t in threading.enumerate() if t.name.startswith("coalmine")])
 
 
 @pytest.fixture

@@ -58,20 +58,6 @@ def entry() -> Entry:
     )
 
 
-def _until(condition: Callable[[], Any], seconds: float = 10.0) -> Any:
-    end = time.monotonic() + seconds
-    while not (met := condition()):
-        assert time.monotonic() < end, "the condition was not met in time"
-        time.sleep(0.005)
-    return met
-
-
-@pytest.fixture
-def until() -> Callable[..., Any]:
-    """Wait until a condition is met, and return what it returned."""
-    return _until
-
-
 # a real Redis -------------------------------------------------------------------------------------
 def _free_port() -> int:
     while True:
@@ -85,7 +71,10 @@ def _free_port() -> int:
 class RedisServer:
     """A redis-server of the tests' own, on a free port of the loopback."""
 
-    def __init__(self, directory: Path, *options: str, tls: bool = False) -> None:
+    def __init__(
+        self, until: Callable[..., Any], directory: Path, *options: str, tls: bool = False
+    ) -> None:
+        self._until = until
         self.directory = directory
         self.options = options
         self.tls = tls
@@ -108,7 +97,7 @@ class RedisServer:
             "redis-server", *port, "--bind", "127.0.0.1", "--dir", str(self.directory),
             "--logfile", str(self.log), "--save", "", *self.options,
         ])
-        _until(self._listens)
+        self._until(self._listens)
 
     def _listens(self) -> bool:
         assert self.process is not None
@@ -148,14 +137,16 @@ def _with_redis() -> None:
 
 
 @pytest.fixture
-def start_redis(_with_redis: None, tmp_path: Path) -> Iterator[Callable[..., RedisServer]]:
+def start_redis(
+    _with_redis: None, tmp_path: Path, until: Callable[..., Any]
+) -> Iterator[Callable[..., RedisServer]]:
     """Start a Redis of one's own, for tests that stop it or set it up in another way."""
     started: list[RedisServer] = []
 
     def start(*options: str, tls: bool = False) -> RedisServer:
         directory = tmp_path / f"redis{len(started)}"
         directory.mkdir()
-        started.append(RedisServer(directory, *options, tls=tls))
+        started.append(RedisServer(until, directory, *options, tls=tls))
         return started[-1]
 
     yield start
@@ -164,9 +155,9 @@ def start_redis(_with_redis: None, tmp_path: Path) -> Iterator[Callable[..., Red
 
 
 @pytest.fixture(scope="session")
-def _redis(_with_redis: None) -> Iterator[RedisServer]:
+def _redis(_with_redis: None, until: Callable[..., Any]) -> Iterator[RedisServer]:
     with tempfile.TemporaryDirectory(prefix="coalmine-redis-") as directory:
-        server = RedisServer(Path(directory))
+        server = RedisServer(until, Path(directory))
         yield server
         server.kill()
 
@@ -283,7 +274,9 @@ def _ours(directory: Path) -> tuple[set[str], set[str]]:
 
 
 @pytest.fixture
-def opened(tmp_path: Path) -> Iterator[Callable[..., State]]:
+def opened(
+    tmp_path: Path, until: Callable[..., Any]
+) -> Iterator[Callable[..., State]]:
     """Open states that are closed after the test, when no thread and no file of theirs is left."""
     with ExitStack() as stack:
         def open_one(url: str, **options: Any) -> State:
@@ -292,7 +285,7 @@ def opened(tmp_path: Path) -> Iterator[Callable[..., State]]:
             return state
 
         yield open_one
-    _until(lambda: _ours(tmp_path) == (set(), set()))
+    until(lambda: _ours(tmp_path) == (set(), set()))
 
 
 @pytest.fixture
