@@ -1,5 +1,7 @@
 """The collector: every attempt exactly once, whatever the state answers."""
 
+import logging
+import os
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -268,6 +270,187 @@ def test_a_batch_that_no_state_can_keep_does_not_hold_up_the_others(
     here.flush(False)
     assert kept(state) == ["c2"]
     assert state.totals("g1")[series("coalmine_dropped_total", "malformed")] == 1
+
+
+@pytest.mark.parametrize("field", ["service", "release", "deployment", "alias"])
+@pytest.mark.parametrize("name", ["\ud800", "x" * 100_000, "a\x1fb", "ünï"])
+def test_no_name_is_too_long_or_strange_to_be_kept(
+    collector: Make, state: State, tmp_path: Path, field: str, name: str
+) -> None:
+    """Neither in the outbox nor in the state; the same for a counter's labels."""
+    here = collector(tmp_path / "outboxes")
+    here.add(attempt(1, **{field: name}))
+    here.count("coalmine_cached_total", name[:9], "v2")
+    here.flush(False)
+    _, (batch,) = state.batches("")
+    assert from_row(batch.attempts[0]).conversation == "c1"
+    assert all(len(text) <= module.TEXT for text in batch.attempts[0] if isinstance(text, str))
+    assert sum(name.startswith("coalmine_cached_total") for name in state.totals("g1")) == 1
+
+
+def test_an_attempt_that_is_no_json_is_dropped_and_counted(
+    collector: Make, state: State, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    """It raises into no request, and holds up no other; whatever is told of it later."""
+    here = collector(tmp_path / "outboxes")
+    odd = attempt(1, tokens=2**70)
+    name = here.wait(odd)
+    here.add(odd, name)
+    here.void(name)
+    here.add(attempt(2))
+    here.flush(False)
+    assert kept(state) == ["c2"]
+    assert state.totals("g1")[series("coalmine_dropped_total", "malformed")] == 1
+    assert "cannot be written" in caplog.text
+
+
+# the stop -----------------------------------------------------------------------------------------
+def die(worker: Collector) -> None:
+    """End as a process does: its lock goes, its file stays."""
+    assert worker._outbox is not None
+    os.close(worker._outbox._file)
+    worker._outbox = worker._outboxes = None
+    worker._attempts.clear()
+    worker._untold.clear()
+
+
+def test_a_stop_leaves_no_file_and_may_come_twice(
+    collector: Make, state: State, tmp_path: Path
+) -> None:
+    here = collector(tmp_path / "outboxes")
+    here.start()
+    here.add(attempt(1))
+    here.stop()
+    here.stop()
+    assert kept(state) == ["c1"]
+    assert not (tmp_path / "outboxes").exists()
+
+
+def test_what_ends_after_the_stop_is_left_to_another_worker(
+    collector: Make, state: State, tmp_path: Path
+) -> None:
+    """And what is taken back after it is forgotten."""
+    here = collector(tmp_path / "outboxes")
+    here.start()
+    here.add(attempt(1))
+    here.stop()
+    here.add(attempt(2))
+    here.void(here.wait(attempt(3)))
+    here.stop()
+    die(here)
+    collector(tmp_path / "outboxes", "w2").flush(False)
+    assert kept(state) == ["c1", "c2"]
+    assert state.totals("g1")[OK] == 2
+
+
+def test_what_ends_while_it_stops_is_shipped_or_left(
+    collector: Make, state: State, tmp_path: Path, until: Make
+) -> None:
+    """The hooks run on while the thread that stops is another one."""
+    here = collector(tmp_path / "outboxes")
+    here.start()
+    stopped = threading.Event()
+    added: list[str] = []
+
+    def work() -> None:
+        while not stopped.is_set():
+            here.add(attempt(len(added)))
+            added.append(f"c{len(added)}")
+
+    thread = threading.Thread(target=work)
+    thread.start()
+    here.stop()
+    stopped.set()
+    thread.join()
+    until(lambda: not here._thread.is_alive())
+    if here._outbox is not None:
+        die(here)
+    collector(tmp_path / "outboxes", "w2").flush(False)
+    assert sorted(kept(state)) == sorted(added)
+
+
+def test_what_is_being_shipped_when_it_stops_stays_in_the_outbox(
+    collector: Make, state: State, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Also what a reader of the metrics has taken and not yet handed to the state."""
+    here = collector(tmp_path / "outboxes")
+    here.add(attempt(1))
+    taken, go = threading.Event(), threading.Event()
+    real = module.totals_of
+
+    def slowly(attempts: Any) -> dict[str, float]:
+        taken.set()
+        go.wait(10)
+        return real(attempts)
+
+    monkeypatch.setattr(module, "totals_of", slowly)
+    monkeypatch.setattr(module, "JOIN", 0.05, raising=False)
+    reader = threading.Thread(target=here.flush, args=(False,))
+    reader.start()
+    assert taken.wait(10)
+    here.stop()
+    (batch,) = left_behind((tmp_path / "outboxes" / "w1.outbox").read_text())
+    assert [from_row(row).conversation for row in batch.attempts] == ["c1"]
+    go.set()
+    reader.join()
+    here.stop()
+    assert kept(state) == ["c1"]
+    assert not (tmp_path / "outboxes").exists()
+
+
+def test_a_stop_does_not_wait_for_a_state_that_hangs(
+    collector: Make, doubtful: Doubtful, tmp_path: Path, monkeypatch: pytest.MonkeyPatch,
+    until: Make,
+) -> None:
+    """What it was shipping is there for the next."""
+    here = collector(tmp_path / "outboxes")
+    taken, go = threading.Event(), threading.Event()
+
+    def hang(batch: Batch, *, urgent: bool = False) -> None:
+        taken.set()
+        go.wait(10)
+
+    monkeypatch.setattr(doubtful, "ship", hang)
+    monkeypatch.setattr(module, "JOIN", 0.05, raising=False)
+    here.start()
+    here.add(attempt(1, Outcome.ERROR))
+    assert taken.wait(10)
+    began = time.monotonic()
+    here.stop()
+    assert time.monotonic() - began < 1
+    here.add(attempt(2))
+    text = (tmp_path / "outboxes" / "w1.outbox").read_text()
+    assert [from_row(row).conversation for batch in left_behind(text)
+            for row in batch.attempts] == ["c1", "c2"]
+    go.set()
+    until(lambda: not here._thread.is_alive())
+
+
+def test_one_that_never_ran_leaves_what_it_was_told(
+    collector: Make, state: State, tmp_path: Path
+) -> None:
+    here = collector(tmp_path / "outboxes")
+    here.add(attempt(1))
+    here.stop()
+    die(here)
+    collector(tmp_path / "outboxes", "w2").flush(False)
+    assert kept(state) == ["c1"]
+
+
+def test_without_an_outbox_what_is_lost_by_a_stop_is_said(
+    collector: Make, doubtful: Doubtful, caplog: pytest.LogCaptureFixture
+) -> None:
+    """What could not be shipped, and what ends later."""
+    here = collector()
+    here.add(attempt(1))
+    doubtful.refused = 1
+    here.flush(False)
+    with caplog.at_level(logging.WARNING):
+        here.stop()
+        here.add(attempt(2))
+    assert "1 attempts could not be shipped" in caplog.text
+    assert "after the stop is lost" in caplog.text
+    assert here._counts[series("coalmine_dropped_total", "stopped")] == 1
 
 
 # the outbox ---------------------------------------------------------------------------------------

@@ -128,3 +128,20 @@ def test_no_error_of_the_state_leaves_the_follower(
     here.follower.boot()
     here.follower.refresh()
     assert here.plan.stable == "v1"
+
+
+def test_the_state_is_closed_whatever_becomes_of_the_farewell(
+    worker: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its threads and files must not outlive the worker."""
+    here, closed = worker(), []
+
+    def fails(_: str) -> None:
+        raise RuntimeError("out of order")
+
+    monkeypatch.setattr(here.away, "gone", fails, raising=False)
+    monkeypatch.setattr(here.away, "close", lambda: closed.append(True), raising=False)
+    with pytest.raises(RuntimeError, match="out of order"):
+        here.follower.stop()
+    monkeypatch.undo()
+    assert closed

@@ -17,3 +17,9 @@ def test_a_path_is_written_as_people_write_it() -> None:
 def test_a_long_text_is_cut() -> None:
     assert quoted("a" * 61) == '"' + "a" * 57 + '..."'
     assert quoted("ä" * 60) == '"' + "ä" * 60 + '"'
+
+
+def test_a_field_whose_name_is_long_is_cut() -> None:
+    """It may be no name: a document or a secret, with a colon behind it."""
+    assert problem_at("f", 3, ("a" * 64,), "is not known").path == "a" * 64
+    assert problem_at("f", 3, ("a" * 65,), "is not known").path == '["' + "a" * 57 + '..."]'

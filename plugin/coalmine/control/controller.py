@@ -47,6 +47,9 @@ an hour, which under load takes longer than the lease lasts."""
 AHEAD = 1.0
 """Seconds that a worker's clock may be ahead of ours; what ended later ended now."""
 
+JOIN = 1.0
+"""Seconds that a stop waits for the thread."""
+
 
 def published_name(service: str) -> str:
     """Name under which a service's figures are published."""
@@ -103,7 +106,7 @@ class Controller:
         """Give the lease back and end the thread."""
         self._stop.set()
         if self._thread.is_alive():
-            self._thread.join(timeout=2)
+            self._thread.join(timeout=JOIN)
         state = self._state()
         if state is not None and self._leads:
             try:

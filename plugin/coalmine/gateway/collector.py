@@ -39,17 +39,23 @@ TOGETHER = 0.02
 failures does not ring everybody's bell for each."""
 
 TEXT = 256
-"""Characters of a service's name that are kept."""
+"""Characters of a name that are kept."""
 
 ADOPT = 2.0
 """Seconds between two looks for what dead workers left behind."""
 
+JOIN = 1.0
+"""Seconds that a stop waits for what is being shipped."""
 
-def _open(folder: Path | None, worker: str, gateway: str) -> Outbox | None:
+DROPPED = 0
+"""In place of a name: there is nothing of which more could be told."""
+
+
+def _open(folder: Path | None, worker: str, gateway: str, number: int = 0) -> Outbox | None:
     if folder is None:
         return None
     try:
-        return Outbox(folder, worker, gateway)
+        return Outbox(folder, worker, gateway, number)
     except OSError as error:
         log.warning("no outbox, a killed worker would lose what it has not shipped: %s", error)
         return None
@@ -81,6 +87,7 @@ class Collector:
         self._outboxes = outboxes
         self._outbox = _open(outboxes, worker, gateway)
         self._given_up = False
+        self._stopped = False
         self._adopted = 0.0
         self._counts: Counter[str] = Counter()
         self._lock = threading.Lock()
@@ -97,32 +104,77 @@ class Collector:
         self._thread.start()
 
     def stop(self) -> None:
-        """Ship what is left, once, and end the thread."""
+        """Ship what is left, once, and end the thread. Again, or before a start, it does no harm.
+
+        What could not be shipped stays in the outbox, and what comes later goes there too. It is
+        left open: with the process its lock ends, and another worker adopts it.
+        """
+        end = time.monotonic() + JOIN
         self._stop.set()
         self._wake.set()
         if self._thread.is_alive():
-            self._thread.join(timeout=2)
-        if self._outbox is not None:
-            self._outbox.close(empty=not (self._attempts or self._untold or self._doubtful))
+            self._thread.join(timeout=JOIN)
+        # Who ships holds this; what he has taken is not among the attempts, and not yet kept.
+        idle = self._flushing.acquire(timeout=max(0.0, end - time.monotonic()))
+        try:
+            with self._adding:
+                self._stopped = True
+                self._end_outbox(done=idle and not self._thread.is_alive())
+        finally:
+            if idle:
+                self._flushing.release()
+
+    def _end_outbox(self, *, done: bool) -> None:
+        """Take the outbox away unless something still waits. Under `_adding`.
+
+        Args:
+            done: nobody ships any more.
+        """
+        doubtful, outbox = self._doubtful, self._outbox
+        waiting = len(self._attempts) + len(self._untold)
+        if doubtful is not None:
+            waiting += len(doubtful[0].attempts)
+        if done and not waiting:
             self._outbox = None
+            if outbox is not None:
+                outbox.close(empty=True)
+        elif outbox is not None:
+            log.info("%d attempts are left to another worker in %s", waiting, outbox.path)
+        elif waiting:
+            log.warning("%d attempts could not be shipped, and there is no outbox", waiting)
 
     def wait(self, attempt: Attempt) -> int:
         """Take note of an ended attempt of which more will be told; return its name.
 
         :meth:`add` or :meth:`void` follow. If this worker dies before, it is shipped as it is.
+        One that cannot be kept is counted as dropped: its name is :data:`DROPPED`.
         """
         with self._adding:
+            if self._stopped and self._outbox is None:
+                self._outbox = _open(self._outboxes, self._worker, self._gateway, self._number)
+                if self._outbox is None:
+                    log.warning("an attempt that ended after the stop is lost: no outbox")
+                    return self._drop("stopped")
             self._names += 1
             if self._outbox is not None:
                 try:
                     self._outbox.attempt(self._names, to_row(_fit(attempt)))
                 except OSError as error:
                     self._give_up_outbox(f"it cannot be written: {error}")
+                except TypeError:  # no JSON: the state could not keep it either, nor its batch
+                    log.exception("an attempt that cannot be written is dropped")
+                    return self._drop("malformed")
             self._untold.add(self._names)
             return self._names
 
+    def _drop(self, reason: str) -> int:
+        self.count("coalmine_dropped_total", reason)
+        return DROPPED
+
     def void(self, waited: int) -> None:
         """Forget one that waited: it was no attempt after all."""
+        if waited == DROPPED:
+            return
         with self._adding:
             self._untold.discard(waited)
             if self._outbox is not None:
@@ -134,6 +186,8 @@ class Collector:
     def add(self, attempt: Attempt, waited: int | None = None) -> None:
         """Take an ended attempt, in the place of the one that `waited`."""
         name = self.wait(attempt) if waited is None else waited
+        if name == DROPPED:
+            return
         with self._adding:
             self._untold.discard(name)
             self._attempts.append((name, attempt))
@@ -211,7 +265,8 @@ class Collector:
             counts, self._counts = self._counts, Counter()
         ended = [_fit(attempt) for _, attempt in taken]
         totals = totals_of(ended)
-        for name, value in counts.items():
+        for series_name, value in counts.items():
+            name = _sayable(series_name)
             totals[name] = totals.get(name, 0.0) + value
         return Batch(self._worker, self._gateway, self._number,
                      tuple(map(to_row, ended)), totals)
@@ -224,9 +279,7 @@ class Collector:
             try:
                 if self._given_up:
                     self._given_up = False
-                    self._outbox = _open(self._outboxes, self._worker, self._gateway)
-                    if self._outbox is not None:
-                        self._outbox.batch(self._number, [])  # it goes on counting where it was
+                    self._outbox = _open(self._outboxes, self._worker, self._gateway, self._number)
                 elif self._outbox is not None:
                     self._outbox.clear(self._number)
             except OSError as error:
@@ -270,15 +323,22 @@ class Collector:
 def _fit(attempt: Attempt) -> Attempt:
     """Return the attempt with texts that any state can keep.
 
-    Without a policy the service is what the client called: any text, of any length, and with halves
-    of characters in it, for which the whole batch would be refused.
+    Names are the client's and the configuration's words: of any length, and with halves of
+    characters in them, for which the whole batch would be refused. Its hashes are our own.
     """
-    service, alias = attempt.service, attempt.alias
-    plain = service.isascii() and alias.isascii() and SEPARATOR not in service
-    if plain and len(service) <= TEXT:
+    texts = f"{attempt.service}{attempt.release}{attempt.deployment}{attempt.alias}"
+    if len(texts) <= TEXT and texts.isascii() and SEPARATOR not in texts:
         return attempt
-    return replace(attempt, service=_fitting(attempt.service), alias=_fitting(attempt.alias))
+    return replace(
+        attempt, service=_fitting(attempt.service), release=_fitting(attempt.release),
+        deployment=_fitting(attempt.deployment), alias=_fitting(attempt.alias),
+    )
 
 
 def _fitting(text: str) -> str:
-    return text[:TEXT].encode("utf-8", "replace").decode().replace(SEPARATOR, "?")
+    return _sayable(text[:TEXT]).replace(SEPARATOR, "?")
+
+
+def _sayable(text: str) -> str:
+    """Return a text without halves of characters, which no state takes."""
+    return text if text.isascii() else text.encode("utf-8", "replace").decode()

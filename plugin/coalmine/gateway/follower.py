@@ -29,6 +29,9 @@ log = logging.getLogger("coalmine.follower")
 POLL = 0.5
 """Seconds between two looks at the state when the bell is silent."""
 
+JOIN = 1.0
+"""Seconds that a stop waits for the thread."""
+
 
 class Follower:
     """What a worker knows of the services.
@@ -138,13 +141,14 @@ class Follower:
         """End the thread, say that this worker is gone, and close the state."""
         self._stop.set()
         if self._thread.is_alive():
-            self._thread.join(timeout=2)
+            self._thread.join(timeout=JOIN)
         if self.state is not None:
             try:
                 self.state.gone(self._worker)
             except StateError as error:
                 log.debug("the others find out by themselves: %s", error)
-            self.state.close()
+            finally:
+                self.state.close()
 
     def apply_first(self, service: Service, entry: Entry) -> None:
         """Apply a rollback here before it is written; it is written as soon as that is possible."""

@@ -9,7 +9,9 @@ from __future__ import annotations
 import asyncio
 import functools
 import logging
+import threading
 from collections.abc import Callable
+from contextlib import suppress
 from typing import Any
 
 from litellm.proxy import proxy_server
@@ -180,7 +182,8 @@ def at_shutdown(stop: Callable[[], None]) -> bool:
     """Let LiteLLM call `stop`, in a thread, when a worker has drained; False where it cannot.
 
     It has no hook for that, and ends by a signal, past ``atexit``: what it calls last is wrapped.
-    Without it a stop is found out by silence, as a kill is.
+    Without it a stop is found out by silence, as a kill is. Whatever becomes of `stop`, LiteLLM
+    ends.
     """
     known = getattr(proxy_server, "proxy_shutdown_event", None)
     if known is None:
@@ -189,10 +192,24 @@ def at_shutdown(stop: Callable[[], None]) -> bool:
 
     @functools.wraps(known)
     async def ended(*arguments: Any, **named: Any) -> Any:
+        loop, done = asyncio.get_running_loop(), asyncio.Event()
+
+        def run() -> None:
+            try:
+                stop()
+            except Exception:
+                log.exception("Coalmine's own end has failed")
+            with suppress(RuntimeError):  # we were late, and the loop has ended
+                loop.call_soon_threadsafe(done.set)
+
         try:
-            await asyncio.wait_for(asyncio.to_thread(stop), STOP)
+            # A daemon: for threads of its own the loop waits when it ends, however long they take.
+            threading.Thread(target=run, name="coalmine-stop", daemon=True).start()
+            await asyncio.wait_for(done.wait(), STOP)
         except asyncio.TimeoutError:
             log.warning("the shared state does not answer: stopped without telling it")
+        except Exception:
+            log.exception("Coalmine's own end could not be waited for")
         finally:
             await known(*arguments, **named)
 

@@ -10,16 +10,24 @@ import fcntl
 import hashlib
 import logging
 import os
+import secrets
 import shutil
 import sys
 import tempfile
 from pathlib import Path
 
 from coalmine.state import StateRefused
+from coalmine.state.private_folder import NotPrivate, is_private, make_private, same_file
 
 log = logging.getLogger("coalmine.observing")
 
 LOCK = "lock"
+
+GONE = ".gone"
+"""End of the name of a folder that is being taken away."""
+
+TRIES = 5
+"""How often a folder is made that others take away at the same moment."""
 
 
 class ObservingPlace:
@@ -44,23 +52,23 @@ class ObservingPlace:
             StateRefused: it is not ours alone, or cannot be made.
         """
         for path in self._root.glob(f"{self._prefix}*"):
-            if path != self.path:
+            if path.name.endswith(GONE):
+                _remove(path)  # who has begun it may have died over it
+            elif path != self.path:
                 _clear(path)
-        for _ in range(3):  # the last worker to leave may be taking it away just now
+        for _ in range(TRIES):  # the last worker to leave may be taking it away just now
             try:
-                self.path.mkdir(mode=0o700, exist_ok=True)
-                found = self.path.stat()
-                if found.st_uid != os.getuid() or found.st_mode & 0o077:
-                    raise StateRefused(f"{self.path} is not ours alone",
-                                       "remove it and restart the proxy")
+                make_private(self.path)
                 lock = os.open(self.path / LOCK, os.O_CREAT | os.O_RDWR | os.O_CLOEXEC, 0o600)
             except FileNotFoundError:
                 continue
+            except NotPrivate as error:
+                raise StateRefused(str(error), "remove it and restart the proxy") from error
             except OSError as error:
                 raise StateRefused(f"{self.path} cannot be made: {error}",
                                    "make the temporary directory writable") from error
             fcntl.flock(lock, fcntl.LOCK_SH)
-            if (self.path / LOCK).exists():
+            if same_file(lock, self.path / LOCK):
                 self._lock = lock
                 return
             os.close(lock)
@@ -77,15 +85,28 @@ class ObservingPlace:
 def _clear(path: Path) -> None:
     """Take a run's folder away unless one of its workers lives."""
     try:
+        if not is_private(path):
+            return
         lock = os.open(path / LOCK, os.O_RDWR | os.O_CLOEXEC)
     except OSError:
-        return  # not ours, or just being made, or gone
+        return  # just being made, or gone
     try:
         fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        shutil.rmtree(path)
+        if same_file(lock, path / LOCK):  # else it is a new one by now, and somebody lives there
+            # Aside first, in one act: who comes now makes a new one, and never finds half of it.
+            aside = path.with_name(f"{path.name}.{secrets.token_hex(4)}{GONE}")
+            path.rename(aside)
+            _remove(aside)
     except BlockingIOError:
         return
     except OSError as error:
         log.warning("%s is left behind: %s", path, error)
     finally:
         os.close(lock)
+
+
+def _remove(aside: Path) -> None:
+    """Remove what nobody can enter any more; two may be at it at once."""
+    shutil.rmtree(aside, ignore_errors=True)
+    if aside.exists():
+        log.warning("%s is left behind", aside)

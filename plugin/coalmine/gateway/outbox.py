@@ -13,6 +13,7 @@ import fcntl
 import hashlib
 import logging
 import os
+import time
 from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
@@ -22,11 +23,18 @@ from typing import Any
 import orjson
 
 from coalmine.state import Batch
+from coalmine.state.private_folder import make_private, same_file
 
 log = logging.getLogger("coalmine.outbox")
 
 CLEARED_AT = 1 << 20
 """Bytes from which on the file is emptied as soon as all in it has been shipped."""
+
+TRIES = 5
+"""How often a file is made that others take away at the same moment."""
+
+AGAIN = 0.01
+"""Seconds between two of them when another worker looks into the file just now."""
 
 
 class Outbox:
@@ -35,27 +43,39 @@ class Outbox:
     Args:
         folder: where the gateway's outboxes are; made if need be, readable by its owner only.
         worker: this worker's id; gateway: its gateway's name.
+        number: of the worker's last batch.
 
     Raises:
         OSError: when the folder cannot be used.
     """
 
-    def __init__(self, folder: Path, worker: str, gateway: str) -> None:
+    def __init__(self, folder: Path, worker: str, gateway: str, number: int = 0) -> None:
         self.path = folder / f"{worker}.outbox"
         self._worker, self._gateway = worker, gateway
+        self._file = self._open(folder)
         try:
-            self._file = self._open(folder)
-        except FileNotFoundError:  # the last worker to end has taken the folder away just now
-            self._file = self._open(folder)
-        fcntl.flock(self._file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        self._head(0)
+            self._head(number)
+        except OSError:
+            self.close(empty=True)
+            raise
 
     def _open(self, folder: Path) -> int:
-        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-        owner = folder.stat()
-        if owner.st_uid != os.getuid() or owner.st_mode & 0o077:
-            raise PermissionError(f"{folder} is not ours alone")
-        return os.open(self.path, os.O_CREAT | os.O_RDWR | os.O_APPEND | os.O_CLOEXEC, 0o600)
+        """Return the file, locked: until it is, others may take it for a dead worker's."""
+        for _ in range(TRIES):
+            try:
+                make_private(folder)
+                file = os.open(
+                    self.path, os.O_CREAT | os.O_RDWR | os.O_APPEND | os.O_CLOEXEC, 0o600)
+            except FileNotFoundError:
+                continue  # the last worker to end has taken the folder away just now
+            try:
+                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                if same_file(file, self.path):
+                    return file
+            except BlockingIOError:
+                time.sleep(AGAIN)
+            os.close(file)
+        raise OSError(f"{self.path} is taken away or locked as soon as it is made")
 
     def _write(self, *fields: Any) -> None:
         line = orjson.dumps(fields, option=orjson.OPT_APPEND_NEWLINE)
@@ -86,11 +106,13 @@ class Outbox:
     def close(self, *, empty: bool) -> None:
         """Give the file back; take it away when nothing waits in it, and with the last one the
         folder."""
-        if empty:
-            self.path.unlink(missing_ok=True)
-            with suppress(OSError):
-                self.path.parent.rmdir()
-        os.close(self._file)
+        try:
+            if empty:
+                self.path.unlink(missing_ok=True)
+                with suppress(OSError):
+                    self.path.parent.rmdir()
+        finally:
+            os.close(self._file)
 
 
 def outbox_folder(gateway: str, base: Path) -> Path:
@@ -156,8 +178,8 @@ def adopt(folder: Path, mine: Path | None, ship: Callable[[Batch], None]) -> int
             continue
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            if not path.exists():
-                continue  # another worker has adopted it meanwhile
+            if not same_file(file, path):
+                continue  # another worker has adopted it meanwhile, or its owner has a new one
             text = os.pread(file, os.fstat(file).st_size, 0).decode("utf-8", "replace")
             for batch in left_behind(text):
                 ship(batch)

@@ -44,6 +44,9 @@ THREADS = 8
 SETTLE = 2.0
 """Seconds that an ended attempt waits for LiteLLM's log event before it is shipped without."""
 
+LAST = 0.5
+"""Seconds that a stop waits for the log events of the last answers."""
+
 
 class Worker:
     """Coalmine in one worker process.
@@ -103,6 +106,7 @@ class Worker:
         )
         self._place: ObservingPlace | None = None
         self._swept = 0.0
+        self._stopped = False
         self._cooled: frozenset[str] = frozenset()
         self._cooled_at = float("-inf")
 
@@ -126,15 +130,39 @@ class Worker:
                  standing(self.report(), observing=self._observing, problems=len(self.problems)))
 
     def stop(self) -> None:
-        """End in peace: ship what was counted, give the lease back, leave nothing behind."""
-        self.controller.stop()
+        """End in peace: ship what was counted, give the lease back, leave nothing behind.
+
+        Never raises, and a second call does nothing. What its steps wait for fits into
+        :data:`coalmine.gateway.litellm_router.STOP`.
+        """
+        if self._stopped:
+            return
+        self._stopped = True
+        for step in (self.controller.stop, self._settle, self.collector.stop, self.follower.stop,
+                     self._leave):
+            try:
+                step()
+            except Exception:
+                log.exception("the end goes on without %s", step.__qualname__)
+        log.info("Coalmine: worker %s has ended", self.id)
+
+    def _settle(self) -> None:
+        """Let the last answers be told about, and ship those of which nothing was told.
+
+        Their log events are still on the way, in LiteLLM's loop, which goes on meanwhile: with
+        tokens and cost, or with the news that the cache answered, which is no attempt. Those that
+        take longer count as attempts, as they do after :data:`SETTLE`: left in the outbox, their
+        heir would count them all the same, and where none follows nobody would.
+        """
+        end = time.monotonic() + LAST
+        while any(turn.pending for turn in self.turns) and time.monotonic() < end:
+            time.sleep(0.01)
         for turn in self.turns:
-            self.accounts.settle(turn, 0.0)
-        self.collector.stop()
-        self.follower.stop()
+            self.accounts.settle(turn, float("-inf"))
+
+    def _leave(self) -> None:
         if self._place is not None:
             self._place.leave()
-        log.info("Coalmine: worker %s has ended", self.id)
 
     # what the hooks ask --------------------------------------------------------------------------
 

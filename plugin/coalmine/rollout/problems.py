@@ -61,7 +61,7 @@ def _written(path: Path) -> str:
     for part in path:
         if isinstance(part, int):
             text += f"[{part}]"
-        elif re.fullmatch(r"[\w-]{1,128}", part):
+        elif re.fullmatch(r"[\w-]{1,64}", part):
             text += f".{part}" if text else part
         else:
             text += f"[{quoted(part)}]"

@@ -15,6 +15,9 @@ EVERY = 0.1
 EVERY_REFUSED = 2.0
 """Seconds between two probes; a server that refuses us is not asked as often."""
 
+JOIN = 0.5
+"""Seconds that a close waits for a probe."""
+
 
 class Breaker:
     """After a failure all calls fail at once until a probe in the background succeeds.
@@ -77,5 +80,5 @@ class Breaker:
         thread = self._thread
         self._error = StateUnreachable("the state was closed", "the gateway is stopping")
         if thread is not None and thread is not threading.current_thread():
-            thread.join(5.0)
+            thread.join(JOIN)
             self._error = StateUnreachable("the state was closed", "the gateway is stopping")

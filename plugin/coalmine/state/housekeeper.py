@@ -12,6 +12,9 @@ from coalmine.state.errors import StateError
 
 log = logging.getLogger("coalmine.state")
 
+JOIN = 0.5
+"""Seconds that a close waits for the thread; what it does then fails on closed files."""
+
 
 @dataclass(slots=True)
 class Chore:
@@ -67,8 +70,8 @@ class Housekeeper:
             chore.failed = ""
 
     def close(self) -> None:
-        """End the thread; what it is doing is finished first."""
+        """End the thread; what it is doing may be finished first, within a moment."""
         self._closed = True
         self._wake.set()
         if threading.current_thread() is not self._thread:
-            self._thread.join(5.0)
+            self._thread.join(JOIN)

@@ -12,12 +12,13 @@ import logging
 import os
 import select
 import socket
-import stat
 import tempfile
 import time
 from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
+
+from coalmine.state.private_folder import NotPrivate, make_private
 
 log = logging.getLogger("coalmine.state")
 
@@ -38,14 +39,12 @@ def bell_directory(database: Path) -> Path:
 def _private(directory: Path) -> bool:
     """Make `directory` unless it is there; whether it is ours alone."""
     try:
-        directory.mkdir(mode=0o700, exist_ok=True)
-        status = directory.lstat()
+        make_private(directory)
+    except NotPrivate:
+        log.warning("no bell in %s: it is not private; changes are seen by polling", directory)
+        return False
     except OSError as error:
         log.warning("no bell in %s: %s; changes are seen by polling", directory, error)
-        return False
-    mine = status.st_uid == os.geteuid() and stat.S_ISDIR(status.st_mode)
-    if not mine or status.st_mode & 0o077:
-        log.warning("no bell in %s: it is not private; changes are seen by polling", directory)
         return False
     return True
 
