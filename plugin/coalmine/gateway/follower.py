@@ -98,6 +98,11 @@ class Follower:
         """All services as this worker knows them."""
         return self._in_force.services
 
+    @property
+    def applied(self) -> Mapping[str, Service]:
+        """The services that the shared state holds, as this worker applies them."""
+        return self._in_force.applied
+
     def names(self) -> frozenset[str]:
         """Names of all services: of the policy, the state and the last snapshot."""
         return frozenset((*self._rules(), *self._in_force.services))

@@ -30,26 +30,30 @@ class ControllerWatch:
     def __init__(self, mono: Callable[[], float] = time.monotonic) -> None:
         self._mono = mono
         self._began = mono()
-        self._last: Any = None
+        self._last: dict[str, Any] = {}
         self._moved: float | None = None
 
     def look(self, state: State, services: Iterable[str]) -> None:
-        """Look for a new publication, of any one service: a controller publishes them all.
+        """Look for a new publication, of any of the services: one may be a service that cannot be
+        judged, which says nothing of the controller.
+
+        Args:
+            state: the shared state.
+            services: those that the state holds, and so a controller publishes.
 
         Raises:
             StateError: when the state does not answer.
         """
-        name = min(services, default=None)
-        if name is None:
-            self._last = self._moved = None
+        found = {name: (state.published(published_name(name)) or {}).get("at")
+                 for name in services}
+        if not found:
+            self._last, self._moved = {}, None
             self._began = self._mono()
             return
-        document = state.published(published_name(name)) or {}
-        at = (name, document.get("at"))
-        if at != self._last:
-            # The first one seen may be a dead controller's last word.
-            self._moved = self._mono() if self._last is not None else self._moved
-            self._last = at
+        # The first one seen of a service may be a dead controller's last word.
+        if any(name in self._last and self._last[name] != at for name, at in found.items()):
+            self._moved = self._mono()
+        self._last = found
 
     def unknown(self) -> None:
         """Nothing could be looked at: the time until it can be again does not count."""
@@ -57,7 +61,7 @@ class ControllerWatch:
 
     def status(self) -> str:
         """Return ``ok``, ``missing``, or ``unknown`` where that cannot be said yet."""
-        if self._last is None:
+        if not self._last:
             return "unknown"
         if self._moved is not None and self._mono() - self._moved <= NOBODY:
             return "ok"

@@ -265,7 +265,7 @@ class Worker:
             self._watch.unknown()
             return
         try:
-            self._watch.look(state, self.follower.services)
+            self._watch.look(state, self.follower.applied)
         except StateError as error:
             self._watch.unknown()
             log.debug("whether a controller lives is not known: %s", error)
