@@ -12,7 +12,8 @@ from coalmine.gateway.health import NOBODY, ControllerWatch, health_document, st
 from coalmine.state import State
 
 FINE: dict[str, Any] = {
-    "observing": False, "silence": 0.1, "problems": 0, "controller": "ok", "warnings": 0,
+    "observing": False, "silence": 0.1, "unused": False, "problems": 0, "controller": "ok",
+    "warnings": 0,
 }
 AT_BOOT = PolicyReport("error", "coalmine.yaml", ("wrong",), 1.0, in_force=False)
 LATER = PolicyReport("error", "coalmine.yaml", ("wrong",), 1.0)
@@ -24,7 +25,11 @@ APPEARED = PolicyReport("restart_needed", "coalmine.yaml", (), 1.0, in_force=Fal
     (PolicyReport(in_force=False), {"observing": True}, True,
      "observe", "reached", "ok", "unknown"),
     # Who wrote a policy did not want to observe; and the state that it names cannot be known.
-    (AT_BOOT, {"silence": 99.0}, False, "stable_only", "unused", "error", "unknown"),
+    (AT_BOOT, {"silence": 99.0, "unused": True}, False,
+     "stable_only", "unused", "error", "unknown"),
+    # For a moment, when the policy was mended: the state that it names was not looked for yet.
+    (PolicyReport(), {"silence": 99.0, "unused": True}, False,
+     "stable_only", "unused", "ok", "unknown"),
     (LATER, {}, False, "rollout", "reached", "error", "ok"),
     (APPEARED, {"observing": True}, True, "observe", "reached", "restart_needed", "unknown"),
     (PolicyReport(), {"silence": 99.0}, False, "rollout", "out_of_reach", "ok", "unknown"),

@@ -171,7 +171,7 @@ class HealthDocument(_Model):
         description="`rollout`: by the policy; `observe`: nobody wrote one; `stable_only`: stable "
         "is served and nothing can be started, because the policy or LiteLLM cannot be used.")
     state: Literal["reached", "out_of_reach", "unused"] = Field(
-        description="The shared state; `unused` where the policy that names it has errors.")
+        description="The shared state; `unused` until a policy in force names it.")
     policy: Literal["ok", "error", "restart_needed"] = Field(
         description="The policy file: `ok`, also when there is none and none is wanted; `error`: "
         "it cannot be used, and with `mode: rollout` the last good one is in force; "

@@ -78,8 +78,8 @@ def standing(report: PolicyReport, *, observing: bool, problems: int) -> str:
 
 
 def health_document(
-    report: PolicyReport, *, observing: bool, silence: float, problems: int, controller: str,
-    warnings: int,
+    report: PolicyReport, *, observing: bool, silence: float, unused: bool, problems: int,
+    controller: str, warnings: int,
 ) -> tuple[dict[str, Any], bool]:
     """Return the document of healthz and whether all is well.
 
@@ -87,16 +87,17 @@ def health_document(
         report: how the policy file stands.
         observing: whether this start found no policy.
         silence: seconds since the state was heard of.
+        unused: whether the state was not looked for yet, since no policy has named it. For a
+            moment that is so also of a policy that was mended just now.
         problems: how many of LiteLLM's hooks are not the ones we know.
         controller: what :class:`ControllerWatch` says.
         warnings: how many deployments are doubtful.
     """
     reached = silence < SILENT
-    nothing_in_force = report.status == "error" and not report.in_force
     mode = "observe" if observing else "rollout"
-    if problems or nothing_in_force:
+    if problems or unused:
         mode = "stable_only"
-    state = "reached" if reached else "unused" if nothing_in_force else "out_of_reach"
+    state = "reached" if reached else "unused" if unused else "out_of_reach"
     judged = "unknown" if observing or not reached else controller
     well = reached and not problems and report.status != "error" and judged != "missing"
     return {

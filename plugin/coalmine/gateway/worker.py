@@ -274,6 +274,7 @@ class Worker:
         """Whether Coalmine is well, without any configuration in it."""
         return health_document(
             self.report(), observing=self._observing, silence=self.follower.silence(),
+            unused=self.follower.unused is not None,
             problems=len(self.problems), controller=self._watch.status(),
             warnings=len(self.fleet.warnings),
         )
