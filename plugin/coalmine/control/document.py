@@ -26,6 +26,9 @@ class GuardrailDocument(_Model):
     stable: float | None = Field(
         description="What it is compared with; null for absolute limits.")
     limit: float | None = Field(description="What it must not pass; null when unknown.")
+    one_in: int | None = Field(
+        description="Attempts in which stable is counted as having had one failure, because its "
+        "own share is smaller; null where its own figure counts.")
     against: Literal["stable", "baseline", "limit"] | None = Field(
         description="What it is judged against.")
     evidence: float | None = Field(description="Evidence against the candidate; null without any.")

@@ -146,7 +146,10 @@ class Step(_Model):
     )
     soak: Seconds = Field(0.0, alias="for", description="How long the step lasts at least.")
     min_conversations: int = Field(
-        0, ge=0, strict=True, description="Candidate conversations that the step needs at least."
+        0,
+        ge=0,
+        strict=True,
+        description="Candidate conversations that the step needs at least; one also with 0.",
     )
     approve: bool = Field(False, description="Wait for a person's promote at the step's end.")
 
