@@ -271,14 +271,28 @@ class TestTheKey:
         assert done.exit_code == 1
         assert done.stderr == "coalmine: this key may not rollback (ask an admin)\n"
 
-    def test_that_is_missing_is_named_with_what_to_do(self, run, gateway, acts):
-        body = {"error": {"code": "unauthorized", "message": "no key",
-                          "hint": "send Authorization: Bearer KEY"}}
-        gateway.next(acts.says(401, body))
-        done = run("status", COALMINE_KEY=None)
-        assert done.exit_code == 1
-        assert done.stderr == ("coalmine: no key (no key was given: set COALMINE_KEY, "
+    @pytest.mark.parametrize("given", [None, "", " "])
+    @pytest.mark.parametrize("command", [
+        ("status",), ("status", "--watch"), ("history", "chat"), ("pause", "chat"),
+        ("rollback", "chat", "--reason", "slow"),
+    ])
+    def test_that_is_missing_is_a_usage_error_and_nothing_is_sent(
+        self, run, gateway, command, given
+    ):
+        done = run(*command, COALMINE_KEY=given)
+        assert (done.exit_code, gateway.asked) == (2, [])
+        assert done.stderr == ("coalmine: no key was given (set COALMINE_KEY, "
                                "or name a file with --key-file)\n")
+
+    def test_file_that_holds_none_is_a_usage_error(self, run, gateway, tmp_path):
+        (tmp_path / "key").write_text("\n")
+        done = run("--key-file", str(tmp_path / "key"), "status")
+        assert (done.exit_code, gateway.asked) == (2, [])
+        assert "holds no key" in done.stderr
+
+    def test_is_not_asked_for_by_what_asks_no_proxy(self, run, gateway, tmp_path):
+        (tmp_path / "coalmine.yaml").write_text("services: {}\n")
+        assert run("lint", str(tmp_path / "coalmine.yaml"), COALMINE_KEY=None).exit_code == 0
 
     def test_is_not_in_the_help_although_the_variable_is_set(self, run, key):
         assert key not in run("--help").output

@@ -23,6 +23,39 @@ class TestABrokenPolicy:
         assert "and 2 more" in done.stdout
         assert "observe" not in done.stdout
 
+    def test_is_wrapped_below_its_own_words_with_the_line_in_front(self):
+        from rich.console import Console
+
+        from coalmine.cli.policy_notice import notice
+
+        long = "/etc/coalmine/coalmine.yaml"
+        policy = {**WRONG, "file": long, "message": f"the policy {long} has 4 errors", "count": 5,
+                  "hint": f"mend it: `coalmine lint {long}` names every error", "errors": [
+                      f"{long}:3: services.chat.stabel: is not known (did you mean stable?)",
+                      f"{long}:12: services.chat.rollout.steps[1].weight: weights must not fall",
+                      f"{long}: cannot be read: [Errno 13] Permission denied",
+                      "elsewhere: 5: [bold]x"]}
+        console = Console(width=44, color_system=None)
+        with console.capture() as seen:
+            console.print(notice(policy, 1_772_359_200.0))
+        lines = [line.rstrip() for line in seen.get().splitlines()]
+        assert lines == [
+            "since 2026-03-01 10:00:00 UTC (0s): the",
+            "policy /etc/coalmine/coalmine.yaml has 4",
+            "errors",
+            "  line 3:  services.chat.stabel: is not",
+            "           known (did you mean stable?)",
+            "  line 12: services.chat.rollout.steps[1].we",
+            "           ight: weights must not fall",
+            "  -        cannot be read: [Errno 13]",
+            "           Permission denied",
+            "  -        elsewhere: 5: [bold]x",
+            "  and 1 more",
+            "  mend it: `coalmine lint",
+            "  /etc/coalmine/coalmine.yaml` names every",
+            "  error",
+        ]
+
     @pytest.mark.parametrize("args", [("status", "chat"), ("status", "chat", "--json")])
     def test_at_boot_fails_also_where_a_snapshot_knows_the_service(self, run, gateway, args):
         gateway.policy = {"policy": WRONG}

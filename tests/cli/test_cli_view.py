@@ -144,6 +144,11 @@ def test_a_grace_that_runs_is_shown_with_its_end(chat):
     [
         ({"against": "limit", "limit": 0.05, "stable": None}, "5 % the policy"),
         ({"against": "baseline", "limit": 0.05, "stable": 0.02}, "5 % baseline 2 %"),
+        (
+            {"against": "stable", "limit": 0.1538, "stable": 0.0, "one_in": 13},
+            "15.4 % stable 0 %, as 1 failure in 13",
+        ),
+        ({"against": "stable", "limit": 0.05, "stable": 0.02, "one_in": None}, "5 % stable 2 %"),
         ({"against": None, "limit": None, "stable": None}, "– –"),
         ({"status": "no_data", "sentence": "e: nothing to compare with"}, "nothing to compare"),
         ({"status": "no_data"}, "– –"),

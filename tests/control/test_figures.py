@@ -173,6 +173,14 @@ def test_a_new_stable_release_begins_with_an_empty_baseline(
     assert made.baseline()["attempts"] == 1.0
 
 
+def test_a_pause_says_that_the_weight_stays(figures: Make, clock: Any) -> None:
+    """Some take a pause for a way to take the candidate away."""
+    made, service = figures(Phase.PAUSED)
+    found = made.verdict(service, clock.now)
+    assert (found.decision, service.weight) == (Decide.HOLD, 10)
+    assert found.reason == f"the weight stays at 10 %: {service.reason}"
+
+
 def test_nothing_is_judged_outside_a_rollout(figures: Make, clock: Any) -> None:
     """In idle and on the way back there is no verdict."""
     made, service = figures(Phase.ROLLING_BACK)

@@ -12,7 +12,8 @@ from coalmine.gateway.health import NOBODY, ControllerWatch, health_document, st
 from coalmine.state import State
 
 FINE: dict[str, Any] = {
-    "observing": False, "silence": 0.1, "problems": 0, "controller": "ok", "warnings": 0,
+    "observing": False, "silence": 0.1, "unused": False, "problems": 0, "controller": "ok",
+    "warnings": 0,
 }
 AT_BOOT = PolicyReport("error", "coalmine.yaml", ("wrong",), 1.0, in_force=False)
 LATER = PolicyReport("error", "coalmine.yaml", ("wrong",), 1.0)
@@ -24,7 +25,11 @@ APPEARED = PolicyReport("restart_needed", "coalmine.yaml", (), 1.0, in_force=Fal
     (PolicyReport(in_force=False), {"observing": True}, True,
      "observe", "reached", "ok", "unknown"),
     # Who wrote a policy did not want to observe; and the state that it names cannot be known.
-    (AT_BOOT, {"silence": 99.0}, False, "stable_only", "unused", "error", "unknown"),
+    (AT_BOOT, {"silence": 99.0, "unused": True}, False,
+     "stable_only", "unused", "error", "unknown"),
+    # For a moment, when the policy was mended: the state that it names was not looked for yet.
+    (PolicyReport(), {"silence": 99.0, "unused": True}, False,
+     "stable_only", "unused", "ok", "unknown"),
     (LATER, {}, False, "rollout", "reached", "error", "ok"),
     (APPEARED, {"observing": True}, True, "observe", "reached", "restart_needed", "unknown"),
     (PolicyReport(), {"silence": 99.0}, False, "rollout", "out_of_reach", "ok", "unknown"),
@@ -69,11 +74,11 @@ def watch(mono: Any) -> ControllerWatch:
 def look(watch: ControllerWatch, state: State, mono: Any) -> Callable[..., str]:
     """Let time pass, let a controller publish or not, and look."""
 
-    def make(seconds: float = 1.0, at: float | None = None, names: tuple[str, ...] = ("chat",)
-             ) -> str:
+    def make(seconds: float = 1.0, at: float | None = None, names: tuple[str, ...] = ("chat",),
+             of: str = "chat") -> str:
         mono.now += seconds
         if at is not None:
-            state.publish(published_name("chat"), {"at": at})
+            state.publish(published_name(of), {"at": at})
         watch.look(state, names)
         return watch.status()
 
@@ -99,6 +104,25 @@ def test_a_controller_that_never_published_is_missing(look: Callable[..., str]) 
     """There are services, and nobody judges them."""
     assert look() == "unknown"
     assert look(NOBODY) == "missing"
+
+
+def test_one_service_that_is_not_judged_is_no_death_of_the_controller(
+    look: Callable[..., str]
+) -> None:
+    """Its figures stand still, those of the others go on; whichever comes first in the alphabet."""
+    both = ("aaa", "chat")
+    assert look(at=5.0, names=both) == "unknown"
+    assert [look(at=at, names=both) for at in (6.0, 7.0)] == ["ok"] * 2
+    assert look(NOBODY, at=8.0, names=both) == "ok"
+    assert look(NOBODY, at=9.0, names=both, of="aaa") == "ok"
+    assert look(NOBODY + 1, names=both) == "missing"
+
+
+def test_a_service_that_comes_or_goes_is_no_life(look: Callable[..., str]) -> None:
+    """What is published of a new one may be old."""
+    assert look(at=5.0, names=("chat",)) == "unknown"
+    assert look(NOBODY - 1, at=5.0, names=("chat", "code"), of="code") == "unknown"
+    assert look(2.0, names=("code",)) == "missing"
 
 
 def test_without_services_there_is_nothing_to_know(look: Callable[..., str]) -> None:

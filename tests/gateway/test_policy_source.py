@@ -8,8 +8,8 @@ from typing import Any
 import pytest
 
 from coalmine.control.policy_report import PolicyReport
+from coalmine.gateway.knowledge import StateUnused
 from coalmine.gateway.policy_source import REREAD, PolicySource, PolicyUnreadable
-from coalmine.rollout import PolicyError
 
 TEXT = """
 state: {state}
@@ -86,7 +86,7 @@ def test_a_faulty_file_at_the_start_is_an_error_and_not_observing(
     assert made.policy is None
     assert made.error is not None
     assert not made.observing
-    with pytest.raises((PolicyError, PolicyUnreadable)):
+    with pytest.raises(StateUnused, match="error"):
         made.state_url()
 
 

@@ -125,6 +125,43 @@ def test_it_says_that_no_failure_counted_as_one(guardrail: Make, window: Make) -
     """So that people can follow where the limit comes from."""
     found = judge(guardrail(max_ratio=2), window(0, 50), window(5000), {})
     assert "stable 0 %, counted as one failure in 50, limit ≤ 4 %" in found.sentence
+    assert found.one_in == 50
+
+
+def test_where_stables_own_share_counts_it_does_not(guardrail: Make, window: Make) -> None:
+    """Nor for a figure that is no share, nor for a limit that is written."""
+    assert judge(guardrail(max_ratio=2), window(0, 50), window(490, 10), {}).one_in is None
+    assert judge(guardrail(max=0.1), window(0, 50), window(5000), {}).one_in is None
+    slow = guardrail(metric="request_p95", max_ratio=2)
+    assert judge(slow, window(50), window(5000), {}).one_in is None
+
+
+@pytest.mark.parametrize(("candidate", "stable", "limit", "status"), [
+    ((11, 2), (400, 0), 15.4, Status.OK),
+    ((10, 3), (400, 0), 15.4, Status.BREACH),
+    ((50, 0), (400, 0), 4.0, Status.OK),
+    ((400, 0), (400, 0), 0.5, Status.OK),
+    ((900, 0), (400, 0), 0.5, Status.OK),
+    ((50, 0), (392, 8), 4.0, Status.OK),
+    ((900, 0), (392, 8), 4.0, Status.OK),
+])
+def test_the_references_example_is_right(
+    guardrail: Make, window: Make, candidate: tuple[int, int], stable: tuple[int, int],
+    limit: float, status: Status,
+) -> None:
+    """See "Where a limit comes from" in docs/policy.md."""
+    rule = guardrail(max_ratio=2, min_conversations=8)
+    found = judge(rule, window(*candidate), window(*stable), {})
+    assert (round(found.limit * 100, 1), found.status) == (limit, status)
+
+
+def test_without_data_no_limit_is_shown_that_a_few_attempts_would_make(
+    guardrail: Make, window: Make
+) -> None:
+    """Twice one failure in 3 would be 66.7 %; a limit that is written stays."""
+    found = judge(guardrail(max_ratio=2), window(3), window(5000), {})
+    assert (found.status, found.limit, found.one_in) == (Status.NO_DATA, None, None)
+    assert judge(guardrail(max=0.1), window(3), window(5000), {}).limit == 0.1
 
 
 def test_a_small_stable_arm_is_not_taken_for_errorless(guardrail: Make, window: Make) -> None:

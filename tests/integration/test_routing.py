@@ -431,10 +431,13 @@ def test_an_admin_may_address_the_other_slot(
     gateway: Gateway, engines: Engines, model: str
 ) -> None:
     """With the master key, to try a release before it is shipped."""
-    since = engines.total()
+    since, counted = engines.total(), gateway.attempts("mapped")
     answer = gateway.client().ask("chat", model, fresh())
     assert (answer.status, answer.spoke) == (200, "v2")
     assert engines.asked("mapped", since) == {("mapped-green-1", "ok"): 1}
+    tried = ("mapped-green-1", "ok")
+    eventually(lambda: gateway.attempts("mapped")[tried] - counted[tried] == 1)
+    assert not gateway.attempts(model)
 
 
 @pytest.mark.parametrize(

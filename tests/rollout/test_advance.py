@@ -92,6 +92,33 @@ def test_a_step_that_nobody_used_does_not_end(rolled: Make) -> None:
     assert due(rolled(), 2000.0, step_conversations=0) is None
 
 
+def test_a_last_step_without_a_time_goes_straight_on_to_the_bake(
+    rolled: Make, event: Make
+) -> None:
+    """With its first conversation; as "How a step ends" in docs/policy.md says."""
+    last = rolled(event(Promote, full=True, at=1001.0))
+    assert last.rollout is not None
+    assert (last.weight, last.rollout.current_step.soak) == (100, 0)
+    assert due(last, 1001.0, step_conversations=0) is None
+    found = due(last, 1001.0)
+    assert isinstance(found, StepOver)
+    assert apply(last, found).phase is Phase.BAKING
+
+
+@pytest.mark.parametrize("step", [
+    {"soak": 3600.0}, {"min_conversations": 100}, {"approve": True},
+])
+def test_promote_passes_over_what_a_step_waits_for(
+    rolled: Make, event: Make, step: dict[str, Any]
+) -> None:
+    """And not over guardrails, which judge on."""
+    after = apply(rolled(step=step), event(Promote, at=1001.0))
+    assert after.rollout is not None
+    assert (after.rollout.step, after.phase) == (2, Phase.CANARY)
+    broken = due(after, 1002.0, verdict=verdict(Decide.ROLLBACK))
+    assert isinstance(broken, RollBack)
+
+
 def test_a_step_does_not_end_while_the_verdict_holds(rolled: Make) -> None:
     """Nothing could be judged: that holds."""
     assert due(rolled(), 1600.0, verdict=verdict(Decide.HOLD)) is None

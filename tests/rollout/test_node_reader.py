@@ -113,6 +113,44 @@ BAD = {
             "11: services.chat.rollout.steps[2].weight: weights must not fall: 10 comes after 25",
         ],
     ),
+    "weights that fall, of steps with other errors": (
+        service(
+            STEPS
+            + "    - {weight: 25, fr: 10m}\n    - {weight: 300}\n    - {weight: 5, for: x}"
+        ),
+        [
+            "9: services.chat.rollout.steps[0].fr: is not known (did you mean for?)",
+            "10: services.chat.rollout.steps[1].weight: 300 is more than 100 (give 0.1 to 100)",
+            (
+                "11: services.chat.rollout.steps[2].for: 'x' is not a duration; write for example "
+                "30s, 10m or 24h"
+            ),
+            "11: services.chat.rollout.steps[2].weight: weights must not fall: 5 comes after 25",
+        ],
+    ),
+    "two releases in one slot, one of which has another error": (
+        SMALL.replace("{slot: green}", "{slot: blue, digest: abc}"),
+        [
+            (
+                '5: services.chat.releases.v2.digest: "abc" does not have the form '
+                "^[a-z0-9]+:[0-9a-f]{8,128}$"
+            ),
+            "5: services.chat.releases.v2.slot: v1 and v2 are both in slot blue",
+        ],
+    ),
+    "two guardrails of one name, one of which has no limit": (
+        service(
+            "guardrails:\n  - {name: a, metric: error_rate}\n"
+            "  - {name: a, metric: error_rate, max: 0.2}"
+        ),
+        [
+            (
+                "8: services.chat.guardrails[0]: give exactly one limit of max, min, max_ratio, "
+                "min_ratio, max_increase, max_slo_ratio; found none"
+            ),
+            "9: services.chat.guardrails[1].name: the name 'a' is used twice",
+        ],
+    ),
     "a weight that is missing": (
         service(STEPS + "    - {for: 10m}"),
         [

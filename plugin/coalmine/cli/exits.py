@@ -15,8 +15,10 @@ DONE, FAILED, USAGE, UNREACHABLE = 0, 1, 2, 3
 
 MEANINGS: dict[int, str] = {
     DONE: "done, also when there was nothing to change",
-    FAILED: "refused or failed; the reason is one line on stderr",
-    USAGE: "the command line, the address or the key cannot be used; nothing was sent",
+    FAILED: "refused (also because the proxy does not know the key) or failed; the reason is one "
+    "line on stderr",
+    USAGE: "the command line, the address or the key cannot be used, or no key was given; nothing "
+    "was sent",
     UNREACHABLE: "no answer from the proxy",
 }
 

@@ -23,10 +23,20 @@ class Settings:
     ca: Path | None = None
 
     def client(self, *, patience: float = READ_TIMEOUT) -> Client:
-        """Return a client that waits `patience` seconds for an answer."""
+        """Return a client that waits `patience` seconds for an answer.
+
+        Raises:
+            Misconfigured: also without a key: every command that asks the proxy needs one.
+        """
+        key = (self._read_key() or "").strip()
+        if not key:
+            raise Misconfigured(
+                "no key was given" if self.key_file is None else f"{self.key_file} holds no key",
+                "set COALMINE_KEY, or name a file with --key-file",
+            )
         return Client(
             self.url,
-            self._read_key(),
+            key,
             timeout=(CONNECT_TIMEOUT, patience),
             verify=True if self.ca is None else self.ca,
         )

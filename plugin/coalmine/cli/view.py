@@ -26,10 +26,9 @@ from coalmine.cli.figures import (
     number,
     percent,
     share,
-    stamp,
     until,
 )
-from coalmine.cli.text import one_line
+from coalmine.cli.policy_notice import notice
 from coalmine.cli.words import word
 from coalmine.guardrails.durations import in_words
 
@@ -76,22 +75,6 @@ def nothing(found: Json) -> RenderableType:
     said = Text(f"no services: {why} Coalmine observes and routes nothing")
     observed = found.get("deployments")
     return Group(said, "", deployments(observed)) if observed else said
-
-
-def notice(policy: Json, now: float) -> RenderableType | None:
-    """Return what is wrong with the policy file, None when nothing is."""
-    if not policy:
-        return None
-    style = "yellow" if policy.get("in_force") else "bold red"
-    since = moment(policy.get("since"))
-    told = f"since {stamp(policy['since'])} UTC ({age(policy['since'], now)}): " if since else ""
-    lines = [Text(f"{told}{word(policy, 'message')}", style=style)]
-    errors = policy.get("errors") or []
-    lines += [Text(f"  {one_line(error)}") for error in errors]
-    more = int(number(policy.get("count")) or 0) - len(errors)
-    if more > 0:
-        lines.append(Text(f"  and {more} more"))
-    return Group(*lines, Text(f"  {word(policy, 'hint')}"))
 
 
 def several(services: list[Json], now: float) -> RenderableType:
@@ -251,11 +234,16 @@ def _guardrails(guardrails: list[Json]) -> Table:
 
 
 def _against(found: Json) -> str:
-    """Return what the limit was made of: ``stable 0.3 %``, or the policy's own figure."""
+    """Return what the limit was made of: ``stable 0.3 %``, or the policy's own figure.
+
+    ``stable 0 %, as 1 failure in 13`` where stable had less than one failure's worth.
+    """
     against = word(found, "against")
     if against == "limit" or found.get("stable") is None:
         return "the policy" if against == "limit" else against
-    return f"{against} {measured(found.get('metric'), found.get('stable'))}"
+    share = f"{against} {measured(found.get('metric'), found.get('stable'))}"
+    few = number(found.get("one_in"))
+    return f"{share}, as 1 failure in {few:g}" if few is not None else share
 
 
 def _missing(found: Json) -> str:

@@ -32,7 +32,7 @@ from coalmine.control.paths import Unknown, methods_at
 from coalmine.control.status import service_document
 from coalmine.control.surroundings import Surroundings, secret
 from coalmine.rollout.service import Service
-from coalmine.state import StateError, StateUnreachable
+from coalmine.state import StateError
 
 log = logging.getLogger("coalmine.api")
 
@@ -146,9 +146,7 @@ class _Api:
         asked = request.query_params.get("limit", "200")
         if not (asked.isascii() and asked.isdigit() and len(asked) < 10):
             raise BadRequest(f"limit={asked!r} is no number of entries", "write limit=200")
-        state = around.applied.state
-        if state is None:
-            raise StateUnreachable("the shared state has not been reached yet")
+        state = around.commands.state()
         limit = max(1, min(int(asked), 10_000))
         entries = await around.threaded(state.history, service, limit)
         return {"entries": [

@@ -38,7 +38,7 @@ class Conflict(CoalmineError):
 
 
 class PolicyBroken(CoalmineError):
-    """A start without a policy in force, because the file that was written cannot be used."""
+    """A change without a policy in force, because the file that was written cannot be used."""
 
     code = "policy_broken"
 
@@ -193,7 +193,7 @@ class Commands:
 
     def _baseline(self, name: str) -> dict[str, float]:
         """Return stable's figures of the last minutes, none if they are old or another's."""
-        state = self._state()
+        state = self.state()
         published = state.published(published_name(name)) or {}
         service = state.load().get(name)
         if service is None or published.get("stable", service.stable) != service.stable:
@@ -236,15 +236,18 @@ class Commands:
             self._applied.apply_first(after, entry_of(service, after, event))
         try:
             done = self._change(name, event, None)
-        except (StateError, Conflict, NotFound) as error:
+        except (StateError, Conflict, NotFound, PolicyBroken) as error:
             # It is never refused for that: what is applied here is written when it can be.
             here = self._applied.service(name)
             if here is None or here.phase not in BACK:
                 raise
-            log.warning("%s: rolled back here; it is written when the state is back: %s", name,
-                        error.message)
-            done = Done(here, running, "applied by this worker; the state is out of reach, the "
-                                       "other workers follow when it is back")
+            log.warning("%s: rolled back here; it is not written yet: %s", name, error.message)
+            if isinstance(error, PolicyBroken):
+                why = (f"{self._report().said}, so the shared state is not in use: the other "
+                       "workers follow when the policy is mended")
+            else:
+                why = "the state is out of reach, the other workers follow when it is back"
+            done = Done(here, running, f"applied by this worker; {why}")
         else:
             self._applied.written(name)
         if done.changed:
@@ -275,15 +278,22 @@ class Commands:
             return f"known are {', '.join(names)}"
         return "the policy names no service" if policy else "there is no policy: observing only"
 
-    def _state(self) -> State:
+    def state(self) -> State:
+        """Return the shared state.
+
+        Raises:
+            PolicyBroken: when no policy in force says where it is.
+            StateUnreachable: when it was never reached.
+        """
         state = self._applied.state
         if state is None:
+            self.demand_policy()
             raise StateUnreachable("the shared state has not been reached yet")
         return state
 
     def _change(self, name: str, event: ev.Event, epoch: int | None) -> Done:
         """Apply an event to the state as it is now, by compare-and-set."""
-        state = self._state()
+        state = self.state()
         for _ in range(TRIES):
             before = state.load().get(name)
             if before is None:

@@ -26,6 +26,9 @@ class GuardrailDocument(_Model):
     stable: float | None = Field(
         description="What it is compared with; null for absolute limits.")
     limit: float | None = Field(description="What it must not pass; null when unknown.")
+    one_in: int | None = Field(
+        description="Attempts in which stable is counted as having had one failure, because its "
+        "own share is smaller; null where its own figure counts.")
     against: Literal["stable", "baseline", "limit"] | None = Field(
         description="What it is judged against.")
     evidence: float | None = Field(description="Evidence against the candidate; null without any.")
@@ -171,7 +174,7 @@ class HealthDocument(_Model):
         description="`rollout`: by the policy; `observe`: nobody wrote one; `stable_only`: stable "
         "is served and nothing can be started, because the policy or LiteLLM cannot be used.")
     state: Literal["reached", "out_of_reach", "unused"] = Field(
-        description="The shared state; `unused` where the policy that names it has errors.")
+        description="The shared state; `unused` until a policy in force names it.")
     policy: Literal["ok", "error", "restart_needed"] = Field(
         description="The policy file: `ok`, also when there is none and none is wanted; `error`: "
         "it cannot be used, and with `mode: rollout` the last good one is in force; "

@@ -206,7 +206,9 @@ class Figures:
         if service.phase not in ROLLOUT_RUNS:
             return None
         over, waiting = step_over(service, now, self.step_conversations)
-        if service.phase is not Phase.CANARY:
+        if service.phase is Phase.PAUSED:
+            waiting = f"the weight stays at {service.weight:g} %: {service.reason}"
+        elif service.phase is not Phase.CANARY:
             waiting = service.reason
         return weigh(self.findings(service), step_over=over, holding=waiting)
 
@@ -273,6 +275,7 @@ def verdict_document(verdict: Verdict | None) -> dict[str, Any] | None:
                 "candidate": finding.candidate,
                 "stable": finding.stable,
                 "limit": finding.limit,
+                "one_in": finding.one_in,
                 "against": finding.against,
                 "evidence": finding.evidence,
                 "dry_run": finding.guardrail.dry_run,

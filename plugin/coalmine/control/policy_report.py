@@ -36,17 +36,21 @@ class PolicyReport:
         return self.status == "error" and not self.in_force
 
     @property
+    def said(self) -> str:
+        """How many errors it has."""
+        count = len(self.errors)
+        return f"the policy {self.file} has {count} error{'s' * (count != 1)}"
+
+    @property
     def message(self) -> str:
         """What is wrong, in one sentence; empty when nothing is."""
         if self.status == "ok":
             return ""
         if self.status == "restart_needed":
             return f"the policy {self.file} came after the start and is not in force"
-        count = len(self.errors)
-        said = f"the policy {self.file} has {count} error{'s' * (count != 1)}"
         if self.in_force:
-            return f"{said}; the last good one is in force"
-        return f"{said} and is not in force: stable is served, nothing can be started"
+            return f"{self.said}; the last good one is in force"
+        return f"{self.said} and is not in force: stable is served, nothing can be started"
 
     @property
     def hint(self) -> str:

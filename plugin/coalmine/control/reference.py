@@ -43,12 +43,16 @@ NOTES = """
 
 - A command answers with the service after it, and with `changed`.
 - `rollback` is idempotent: rolling back what is back already is 200 with `changed: false`. It takes
-  no notice of `epoch`. With the shared state out of reach the asked worker applies it at once, says
-  so in `note`, and writes it when the state is back.
+  no notice of `epoch`. With the shared state out of reach, or not in use because the policy is
+  broken since the start, the asked worker applies it at once, says so in `note`, and writes it
+  later.
 - Whatever else is asked below `/coalmine/` is answered with an error document too: 404 for a path
   that is none of ours, 405 with `Allow` for a method that a path does not take.
+- Without a policy (observing) no service is known: `services` is empty, and everything below
+  `/coalmine/api/services/` is 404 (`not_found`), whose hint says so. Look at `deployments` then.
 - While the policy file has errors, services come with `policy`, which says how many and names the
-  first of them. With errors at the proxy's start none is in force: `start` is refused with 409.
+  first of them. With errors at the proxy's start none is in force: every change but the rollback of
+  a rollout is refused with 409 (`policy_broken`), and so is `history`.
 - `start` asks every deployment of the candidate's slot, and stable's, for a real completion first.
 - `rollback` in idle goes to `previous` (or `to`), if its slot still answers a real completion.
 - `POST /coalmine/alertmanager` takes Alertmanager's webhook with the policy's

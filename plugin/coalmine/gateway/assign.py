@@ -17,7 +17,7 @@ from dataclasses import replace
 
 from coalmine.gateway.decisions import HeldPins, Up, only_stable
 from coalmine.gateway.identity import Identity
-from coalmine.gateway.knowledge import Knowledge, reached
+from coalmine.gateway.knowledge import Knowledge, StateUnused, reached
 from coalmine.gateway.memory import Memory
 from coalmine.gateway.newcomers import NEW_A_MINUTE, Newcomers
 from coalmine.gateway.patience import Patience
@@ -101,10 +101,10 @@ class Assigner:
             else:
                 self._afresh(turn, plan, up)
         except StateError as error:
-            self._count("coalmine_faults_total", "state")
-            self._unrecognised(turn, plan, "state_unreachable")
-            log.debug("%s: the state is out of reach, this turn gets stable: %s",
-                      turn.service, error.message)
+            unused = isinstance(error, StateUnused)
+            self._count("coalmine_faults_total", "policy" if unused else "state")
+            self._unrecognised(turn, plan, error.code if unused else "state_unreachable")
+            log.debug("%s: this turn gets stable: %s", turn.service, error.message)
 
     def again(self, turn: Turn, plan: RoutingPlan, up: Up) -> Decision:
         """Decide `turn` again: an attempt has failed, or the plan has changed under it."""

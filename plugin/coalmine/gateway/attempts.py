@@ -100,15 +100,28 @@ class Accounts:
         self._ship_pending(turn)
         plan = self._plan(turn.service)
         if plan is None:
-            # What no policy names is counted under LiteLLM's group: a client's own word for it, of
-            # a wildcard group, would make a series of each.
-            turn.service = self._fleet().groups.get(deployment, "other")
+            turn.service = self._counted_under(deployment)
+            plan = self._plan(turn.service)
         release, arm = self._belongs(turn.service, plan, deployment)
+        if turn.decision is None and (turn.admin or arm is Arm.CANDIDATE):
+            # Nobody gave it an arm: an admin addresses a slot or a deployment, to try it out. It is
+            # counted where it goes, and for no arm, so that no guardrail is moved by it.
+            arm = None
         turn.aborted = False
         turn.told = None
         turn.open = OpenAttempt(deployment, call_type, release, arm, self._mono())
         turn.finished = None
         self._in_flight[f"{turn.service}/{release}"] += 1
+
+    def _counted_under(self, deployment: str) -> str:
+        """Return the service of an attempt that was not asked of a service.
+
+        What no policy names is counted under LiteLLM's group: a client's own word for it, of a
+        wildcard group, would make a series of each.
+        """
+        fleet = self._fleet()
+        place = fleet.places.get(deployment)
+        return place.service if place is not None else fleet.groups.get(deployment, "other")
 
     def _belongs(self, service: str, plan: RoutingPlan | None, deployment: str
                  ) -> tuple[str, Arm | None]:

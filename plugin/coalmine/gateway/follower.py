@@ -16,6 +16,7 @@ from typing import Any
 
 from coalmine.gateway import mend
 from coalmine.gateway.in_force import InForce, Rules
+from coalmine.gateway.knowledge import StateUnused
 from coalmine.gateway.snapshot import Kept, Snapshot
 from coalmine.release import CoalmineError
 from coalmine.rollout.policy import Policy
@@ -49,6 +50,7 @@ class Follower:
 
     Attributes:
         state: the shared state, None before it was ever reached.
+        unused: why the shared state is not used, None where it is at least looked for.
         plan: returns the plan in force for a service, None for one that nobody knows.
     """
 
@@ -77,6 +79,7 @@ class Follower:
         self._wall = wall
         self._mono = mono
         self.state: State | None = None
+        self.unused: StateUnused | None = None
         self._salt: bytes | None = None
         self._boot_installation: str | None = None
         self._in_force = InForce(self._rules, wall)
@@ -100,6 +103,11 @@ class Follower:
     def services(self) -> Mapping[str, Service]:
         """All services as this worker knows them."""
         return self._in_force.services
+
+    @property
+    def applied(self) -> Mapping[str, Service]:
+        """The services that the shared state holds, as this worker applies them."""
+        return self._in_force.applied
 
     def names(self) -> frozenset[str]:
         """Names of all services: of the policy, the state and the last snapshot."""
@@ -180,14 +188,19 @@ class Follower:
             if changed:
                 self._keep()
             self._follow_moves(state)
+        except StateUnused as error:
+            # What is wrong with the policy has been logged where it was read.
+            self.unused = error
+            return
         except CoalmineError as error:  # also a policy that names a variable that is not set
+            self.unused = None
             # One failure is not repeated by each request; the poll looks again.
             self._generation = generation
             if str(error) != self._complaint:
                 self._complaint = str(error)
                 log.warning("the shared state is not used: %s", error)
             return
-        self._complaint = ""
+        self.unused, self._complaint = None, ""
 
     # ---------------------------------------------------------------------------------------------
 

@@ -30,26 +30,30 @@ class ControllerWatch:
     def __init__(self, mono: Callable[[], float] = time.monotonic) -> None:
         self._mono = mono
         self._began = mono()
-        self._last: Any = None
+        self._last: dict[str, Any] = {}
         self._moved: float | None = None
 
     def look(self, state: State, services: Iterable[str]) -> None:
-        """Look for a new publication, of any one service: a controller publishes them all.
+        """Look for a new publication, of any of the services: one may be a service that cannot be
+        judged, which says nothing of the controller.
+
+        Args:
+            state: the shared state.
+            services: those that the state holds, and so a controller publishes.
 
         Raises:
             StateError: when the state does not answer.
         """
-        name = min(services, default=None)
-        if name is None:
-            self._last = self._moved = None
+        found = {name: (state.published(published_name(name)) or {}).get("at")
+                 for name in services}
+        if not found:
+            self._last, self._moved = {}, None
             self._began = self._mono()
             return
-        document = state.published(published_name(name)) or {}
-        at = (name, document.get("at"))
-        if at != self._last:
-            # The first one seen may be a dead controller's last word.
-            self._moved = self._mono() if self._last is not None else self._moved
-            self._last = at
+        # The first one seen of a service may be a dead controller's last word.
+        if any(name in self._last and self._last[name] != at for name, at in found.items()):
+            self._moved = self._mono()
+        self._last = found
 
     def unknown(self) -> None:
         """Nothing could be looked at: the time until it can be again does not count."""
@@ -57,7 +61,7 @@ class ControllerWatch:
 
     def status(self) -> str:
         """Return ``ok``, ``missing``, or ``unknown`` where that cannot be said yet."""
-        if self._last is None:
+        if not self._last:
             return "unknown"
         if self._moved is not None and self._mono() - self._moved <= NOBODY:
             return "ok"
@@ -74,8 +78,8 @@ def standing(report: PolicyReport, *, observing: bool, problems: int) -> str:
 
 
 def health_document(
-    report: PolicyReport, *, observing: bool, silence: float, problems: int, controller: str,
-    warnings: int,
+    report: PolicyReport, *, observing: bool, silence: float, unused: bool, problems: int,
+    controller: str, warnings: int,
 ) -> tuple[dict[str, Any], bool]:
     """Return the document of healthz and whether all is well.
 
@@ -83,16 +87,17 @@ def health_document(
         report: how the policy file stands.
         observing: whether this start found no policy.
         silence: seconds since the state was heard of.
+        unused: whether the state was not looked for yet, since no policy has named it. For a
+            moment that is so also of a policy that was mended just now.
         problems: how many of LiteLLM's hooks are not the ones we know.
         controller: what :class:`ControllerWatch` says.
         warnings: how many deployments are doubtful.
     """
     reached = silence < SILENT
-    nothing_in_force = report.status == "error" and not report.in_force
     mode = "observe" if observing else "rollout"
-    if problems or nothing_in_force:
+    if problems or unused:
         mode = "stable_only"
-    state = "reached" if reached else "unused" if nothing_in_force else "out_of_reach"
+    state = "reached" if reached else "unused" if unused else "out_of_reach"
     judged = "unknown" if observing or not reached else controller
     well = reached and not problems and report.status != "error" and judged != "missing"
     return {

@@ -22,6 +22,7 @@ from starlette.requests import Request
 from coalmine.control.access import Forbidden
 from coalmine.control.commands import Probe
 from coalmine.gateway.fleet import Deployment
+from coalmine.gateway.probe_fault import in_words
 from coalmine.state import StateUnreachable
 
 log = logging.getLogger("coalmine.litellm")
@@ -102,9 +103,9 @@ async def probe(deployment: Deployment) -> Probe:
             )
         await asyncio.wait_for(call, PROBE_TIMEOUT + 1)
     except Exception as error:  # noqa: BLE001  # whatever it is, the slot does not answer
-        log.info("probe of %s failed: %s", name, type(error).__name__)
-        status = getattr(error, "status_code", None)
-        return Probe(name, f"{type(error).__name__}" + (f" ({status})" if status else ""))
+        why = in_words(error)
+        log.info("probe of %s failed: %s (%s)", name, why, type(error).__name__)
+        return Probe(name, why)
     return Probe(name)
 
 

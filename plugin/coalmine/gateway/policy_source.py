@@ -8,6 +8,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 
 from coalmine.control.policy_report import PolicyReport
+from coalmine.gateway.knowledge import StateUnused
 from coalmine.release import CoalmineError
 from coalmine.rollout.policy import Policy
 from coalmine.rollout.policy_file import PolicyError, read_policy
@@ -117,10 +118,12 @@ class PolicySource:
         """Return the address of the shared state, with the environment looked up.
 
         Raises:
-            CoalmineError: when the policy is faulty or names a variable that is not set.
+            StateUnused: when no policy is in force.
+            PolicyUnreadable: when it names a variable that is not set.
         """
         if self.policy is None:
-            raise self.error or PolicyUnreadable(f"there is no policy {self.path}")
+            report = self.report()
+            raise StateUnused(report.message or f"there is no policy {self.path}", report.hint)
         return self._resolved(self.policy.state) or ""
 
     def secret(self, field: str) -> str | None:

@@ -293,7 +293,7 @@ class Worker:
             self._watch.unknown()
             return
         try:
-            self._watch.look(state, self.follower.services)
+            self._watch.look(state, self.follower.applied)
         except StateError as error:
             self._watch.unknown()
             log.debug("whether a controller lives is not known: %s", error)
@@ -302,6 +302,7 @@ class Worker:
         """Whether Coalmine is well, without any configuration in it."""
         return health_document(
             self.report(), observing=self._observing, silence=self.follower.silence(),
+            unused=self.follower.unused is not None,
             problems=len(self.problems), controller=self._watch.status(),
             warnings=len(self.fleet.warnings),
         )

@@ -43,6 +43,8 @@ class Finding:
         candidate: the candidate's figure, None without one.
         stable: what it was compared with, None for absolute limits.
         limit: the figure that it must not pass, None when unknown.
+        one_in: the attempts in which stable was counted as having had one failure, None where its
+            own figure counts.
         against: ``stable``, ``baseline``, ``limit`` or None.
         sentence: the same in words.
         evidence: the wealth of the evidence against the candidate, None when there is none.
@@ -56,6 +58,7 @@ class Finding:
     candidate: float | None = None
     stable: float | None = None
     limit: float | None = None
+    one_in: int | None = None
     against: str | None = None
     evidence: float | None = None
     action: Action | None = None
@@ -140,8 +143,9 @@ def judge(
         reference, against, attempts = _reference(guardrail, stable, baseline)
     one = 1 / max(1.0, min(candidate.units(metric), attempts))
     limit, lower = _limit(guardrail, reference, one)
-    say = partial(Finding, guardrail, candidate=value, stable=reference, limit=limit,
-                  against=against)
+    raised = limit != _limit(guardrail, reference)[0]
+    one_in = round(1 / one) if raised else None
+    say = partial(Finding, guardrail, candidate=value, stable=reference, against=against)
 
     conversations = candidate.conversations_for(metric)
     enough = conversations >= guardrail.min_conversations
@@ -152,14 +156,17 @@ def judge(
         elif limit is None:
             zero = "" if reference is None else f": {_NAMES[against]} is 0"
             missing = f"nothing to compare with{zero}"
-        return say(status=Status.NO_DATA, sentence=f"{guardrail.name}: {missing}")
+        # One failure in a few attempts makes a limit that tells nobody anything.
+        return say(status=Status.NO_DATA, limit=None if raised else limit,
+                   sentence=f"{guardrail.name}: {missing}")
+    say = partial(say, limit=limit, one_in=one_in)
 
     words = f"{metric.value} {figure(metric, value)}"
     compared = ""
     if guardrail.relative:
         compared = f"{_NAMES[against]} {figure(metric, reference)}, "
-        if limit != _limit(guardrail, reference)[0]:
-            compared += f"counted as one failure in {1 / one:.0f}, "
+        if one_in is not None:
+            compared += f"counted as one failure in {one_in}, "
     bound = f"{compared}limit {'≥' if lower else '≤'} {figure(metric, limit)}"
     if not _beyond(value, limit, lower):
         return say(status=Status.OK, sentence=f"{guardrail.name}: {words} ({bound})")

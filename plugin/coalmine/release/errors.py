@@ -6,13 +6,14 @@ CoalmineError
 ├── errors.StateError             the shared state                           (state)
 │   ├── StateUnreachable          no answer within the deadline
 │   │   └── StateBusy             it would have had to wait, and did nothing
+│   ├── knowledge.StateUnused     no policy in force says where it is      (gateway)
 │   ├── StateRefused              unusable as configured (rights, eviction, host)
 │   └── StateCorrupt              it answers something that we did not write
 ├── access.Unauthorized           no key, or one that nobody knows           (control)
 ├── access.Forbidden              a known key that may not                   (control)
 ├── commands.NotFound             an unknown service or release              (control)
 ├── commands.Conflict             another was first, or it does not fit      (control)
-├── commands.PolicyBroken         a start without a policy in force          (control)
+├── commands.PolicyBroken         a change without a policy in force         (control)
 ├── errors.BadRequest             a body that cannot be used                 (control)
 ├── errors.NotAllowed             a method that a path does not take         (control)
 └── client.ClientError            what the HTTP client met                   (cli)

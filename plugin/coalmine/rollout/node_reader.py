@@ -7,6 +7,7 @@ quotes. Values of secret fields are never quoted, nor is any value that stands u
 from __future__ import annotations
 
 from collections.abc import Mapping
+from types import SimpleNamespace
 from typing import Any, get_args, get_origin
 
 import yaml  # type: ignore[import-untyped, unused-ignore]
@@ -68,7 +69,10 @@ class NodeReader:
         return read if read is BAD else self._checked(type(read), metadata, read, path, line)
 
     def model(self, model: type[BaseModel], node: Any, path: Path, line: int) -> Any:
-        """Return an instance of `model`, or `BAD`."""
+        """Return an instance of `model`; `BAD`, or what of it can be read, where it is faulty.
+
+        What surrounds it is then checked too: a step with a misspelled key still has a weight.
+        """
         before = len(self.found)
         pairs = self._pairs(node, path, line)
         if pairs is BAD:
@@ -94,7 +98,8 @@ class NodeReader:
         for where, message in contradictions(values):
             self._bad(_line_below(pairs, where, line), (*path, *where), message)
         if len(self.found) > before:
-            return BAD
+            return SimpleNamespace(**{
+                name: value for name, value in values.items() if value is not BAD})
         return self._checked(model, (), values, path, line)
 
     def _pairs(self, node: Any, path: Path, line: int, within: tuple[int, ...] = ()) -> Any:

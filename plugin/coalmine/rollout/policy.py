@@ -33,7 +33,7 @@ Contradiction = tuple[tuple[str | int, ...], str]
 
 Contradictions are looked for also among the values that are right when others are wrong, so that
 a file's errors are told all at once: what could not be read is None, or `...` where it matters
-that it was given.
+that it was given; a model that could not be read as a whole has only the attributes that could.
 """
 
 
@@ -146,7 +146,10 @@ class Step(_Model):
     )
     soak: Seconds = Field(0.0, alias="for", description="How long the step lasts at least.")
     min_conversations: int = Field(
-        0, ge=0, strict=True, description="Candidate conversations that the step needs at least."
+        0,
+        ge=0,
+        strict=True,
+        description="Candidate conversations that the step needs at least; one also with 0.",
     )
     approve: bool = Field(False, description="Wait for a person's promote at the step's end.")
 
@@ -179,12 +182,13 @@ class RolloutPlan(_Model):
         """Weights fall."""
         highest = 0.0
         for index, step in enumerate(_readable(values.get("steps"))):
-            if not isinstance(step, Step):
+            weight = getattr(step, "weight", None)
+            if not isinstance(weight, float):
                 continue
-            if step.weight < highest:
+            if weight < highest:
                 where = ("steps", index, "weight")
-                yield where, f"weights must not fall: {step.weight:g} comes after {highest:g}"
-            highest = max(highest, step.weight)
+                yield where, f"weights must not fall: {weight:g} comes after {highest:g}"
+            highest = max(highest, weight)
 
 
 class ServicePolicy(_Model):
@@ -221,13 +225,14 @@ class ServicePolicy(_Model):
                 )
             slots: dict[Slot, str] = {}
             for name, entry in releases.items():
-                if not isinstance(entry, ReleaseEntry):
+                slot = getattr(entry, "slot", None)
+                if not isinstance(slot, Slot):
                     continue
-                first = slots.setdefault(entry.slot, name)
+                first = slots.setdefault(slot, name)
                 if first != name:
                     yield (
                         ("releases", name, "slot"),
-                        f"{first} and {name} are both in slot {entry.slot.value}",
+                        f"{first} and {name} are both in slot {slot.value}",
                     )
         yield from _twice("guardrails", values.get("guardrails"))
 

@@ -75,6 +75,50 @@ guardrails:
 """
 """Guardrails for a service with few conversations; the tests read them too."""
 
+STEPS = """\
+## How a step ends
+
+A step is over when its `for` has passed (time in a pause does not count), it has had its
+`min_conversations` of the candidate, **one at least** whatever is written, a guardrail has data,
+and none is broken. With `approve: true` it then waits for `coalmine promote`, without time limit.
+So a last step `{weight: 100}` without `for` goes straight on to the bake, as soon as one
+conversation of the candidate has been answered in it.
+
+`coalmine promote` goes to the next step at once, from the last one to the bake, and ends the
+bake; with `--full` it goes to the last step. It passes over what the step waits for: `for`,
+`min_conversations`, `approve`, guardrails without data, and in the bake what is left of `bake`.
+It does not pass over guardrails: they judge on, and a breach pauses or rolls back as ever. In a
+pause it is refused; `resume` comes first.
+
+`coalmine pause` keeps the weight: the candidate goes on getting that share of new conversations.
+`for` (or `bake`) stands still, guardrails and `rollback` act. To take the candidate away is a
+rollback.
+"""
+"""What ends a step, and what people can do about it; the tests hold it to the code."""
+
+LIMITS = """\
+## Where a limit comes from
+
+`max` and `min` are limits as they are written, and `slo` times `max_slo_ratio` is one. The others
+are made of stable's figure, times `max_ratio` or `min_ratio`, or plus `max_increase`. That figure
+is taken over the same window, of conversations on stable that could have been drawn to the
+candidate. With fewer than 10 attempts of theirs it is the baseline, stable's last 15 minutes
+before the start, if that has at least 10.
+
+Stable's share (`error_rate`, `timeout_rate`, `availability`) counts as **no better than one
+failure in as many attempts as the smaller of both sides has**. Else twice an errorless stable
+would be 0, and the candidate's first error the end of it. So a limit can look high while there is
+little to judge: `coalmine status` says `15.4 %`, and beside it `stable 0 %, as 1 failure in 13`.
+
+An example, with `max_ratio: 2`. In the window stable has 400 attempts without a failure and the
+candidate 13, of which 2 failed. One failure in 13 is 7.7 %, and twice that is the limit, 15.4 %.
+2 of 13 are 15.4 % too, which is not more: it holds. With a third failure (3 of 13, 23.1 %) it
+breaks. As the candidate's attempts grow the limit falls: 4 % with 50 of them, 0.5 % with 400 and
+more. Where stable's own share is the larger it counts: had 8 of its 400 failed (2 %), the limit
+would be 4 % from 50 attempts of the candidate on.
+"""
+"""How a relative limit comes about; the tests calculate the example."""
+
 _MODELS: tuple[tuple[str, type[BaseModel]], ...] = (
     ("The file", Policy),
     ("operators[]", Operator),
@@ -108,6 +152,7 @@ def policy_page() -> str:
         f"## Example\n\n```yaml\n{EXAMPLE}```\n",
         "## Keys\n",
         *(_table(title, model) for title, model in _MODELS),
+        STEPS,
         "## Metrics\n\nRates are shares (0 to 1), latencies seconds in limits and durations in "
         "`slo`.\n\n" + ", ".join(f"`{metric.value}`" for metric in Metric) + "\n",
         (
@@ -115,6 +160,7 @@ def policy_page() -> str:
             "no first token to time. Where clients do not stream, these guardrails find no data, "
             "and `request_*` is what there is to judge.\n"
         ),
+        LIMITS,
         "## Default guardrails\n\nA service that names none has these:\n\n```yaml\nguardrails:\n"
         + "".join(f"  - {_flow(guardrail)}\n" for guardrail in DEFAULT_GUARDRAILS)
         + "```\n",

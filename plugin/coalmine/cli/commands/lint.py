@@ -26,7 +26,10 @@ def lint(
         bool, typer.Option("--strict", help="Let a warning fail too: exit code 1, for CI.")
     ] = False,
 ) -> None:
-    """Check a policy file: every error at once, with its line. Warnings fail with --strict only."""
+    """Check a policy file: every error at once, with its line.
+
+    Without errors it tells what is doubtful, as warnings, which fail with --strict only.
+    """
     text = read_text(file)
     try:
         policy = read_policy(text, str(file))

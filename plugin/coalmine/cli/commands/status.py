@@ -26,7 +26,12 @@ def status(
         bool, typer.Option("--json", help="Print the API's JSON as it is.")
     ] = False,
 ) -> None:
-    """Show where a service stands: phase, arms, guardrails, workers."""
+    """Show where a service stands: phase, arms, guardrails, workers.
+
+    Exit code 1 while a policy was written and none is in force, because of its errors at the
+    proxy's start. A policy that only waits for a restart, and one whose errors came later, are told
+    above the services, with exit code 0.
+    """
     if watching and as_json:
         raise typer.BadParameter("--watch and --json do not go together")
     client = settings(ctx).client(patience=watch.PATIENCE if watching else READ_TIMEOUT)
