@@ -2,37 +2,16 @@
 
 from __future__ import annotations
 
-import asyncio
 from dataclasses import replace
 
-import litellm
 import pytest
 
-from coalmine.gateway.failures import AGAIN, KEPT, FailureLog, cause_of
+from coalmine.gateway.failures import AGAIN, KEPT, FailureLog
 from coalmine.guardrails import Attempt, Outcome
 from coalmine.routing import Arm
 
 FAILED = Attempt(at=1000.0, service="chat", release="v2", arm=Arm.CANDIDATE,
                  deployment="green-1", outcome=Outcome.ERROR)
-
-
-def test_a_status_is_told_with_the_exceptions_name() -> None:
-    error = litellm.RateLimitError("slow down", "openai", "gpt")
-    assert cause_of(error) == "RateLimitError 429"
-    assert cause_of(asyncio.TimeoutError()) == "TimeoutError"
-
-
-def test_what_litellm_wraps_is_told_too() -> None:
-    """Its 500 may be an engine's own, or a connection that nobody accepted."""
-    error = litellm.InternalServerError("no", "hosted_vllm", "m")
-    error.__cause__ = ConnectionRefusedError(111, "refused")
-    assert cause_of(error) == "InternalServerError 500, ConnectionRefusedError"
-
-
-def test_a_circle_of_causes_has_an_end() -> None:
-    first, second = ValueError("one"), KeyError("two")
-    first.__cause__, second.__cause__ = second, first
-    assert cause_of(first) == "ValueError, KeyError"
 
 
 def test_a_cause_is_told_once_a_minute(caplog: pytest.LogCaptureFixture) -> None:

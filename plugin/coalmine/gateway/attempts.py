@@ -20,6 +20,7 @@ from threading import Lock
 from typing import Any, Protocol
 
 from coalmine.gateway.answers import ABORTED, KEPT, Seen, read_answer
+from coalmine.gateway.causes import in_names
 from coalmine.gateway.failures import (
     ERROR_INSIDE,
     GIVEN_UP,
@@ -27,7 +28,6 @@ from coalmine.gateway.failures import (
     NO_END,
     REPLACED,
     FailureLog,
-    cause_of,
 )
 from coalmine.gateway.fleet import Fleet
 from coalmine.gateway.outcomes import outcome_of
@@ -296,7 +296,7 @@ class Accounts:
 
     def _close_by(self, turn: Turn, error: BaseException, tokens: int | None = None) -> None:
         self._close(turn, outcome_of(error, client_timeout=turn.client_timeout), tokens,
-                    cause_of(error))
+                    in_names(error))
 
     def _close(self, turn: Turn, outcome: Outcome, tokens: int | None = None,
                why: str = "") -> None:

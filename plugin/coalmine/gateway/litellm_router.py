@@ -21,8 +21,8 @@ from starlette.requests import Request
 
 from coalmine.control.access import Forbidden
 from coalmine.control.commands import Probe
+from coalmine.gateway.causes import in_words
 from coalmine.gateway.fleet import Deployment
-from coalmine.gateway.probe_fault import in_words
 from coalmine.state import StateUnreachable
 
 log = logging.getLogger("coalmine.litellm")

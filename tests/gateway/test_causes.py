@@ -1,7 +1,8 @@
-"""What a probe says of an engine that does not answer."""
+"""What is told of an engine that does not answer, to a person and in the log."""
 
 from __future__ import annotations
 
+import asyncio
 import socket
 import threading
 from collections.abc import Callable, Iterator
@@ -10,9 +11,10 @@ from itertools import pairwise
 from typing import Any
 
 import httpx
+import litellm
 import pytest
 
-from coalmine.gateway.probe_fault import DEPTH, in_words
+from coalmine.gateway.causes import DEPTH, in_names, in_words
 
 pytestmark = pytest.mark.anyio
 
@@ -133,3 +135,22 @@ async def test_a_chain_without_end_has_one() -> None:
     first.__cause__, second.__cause__ = second, first
     assert in_words(first) == "RuntimeError"
     assert DEPTH > 6
+
+
+def test_a_status_is_told_with_the_exceptions_name() -> None:
+    error = litellm.RateLimitError("slow down", "openai", "gpt")
+    assert in_names(error) == "RateLimitError 429"
+    assert in_names(asyncio.TimeoutError()) == "TimeoutError"
+
+
+def test_what_litellm_wraps_is_told_too() -> None:
+    """Its 500 may be an engine's own, or a connection that nobody accepted."""
+    error = litellm.InternalServerError("no", "hosted_vllm", "m")
+    error.__cause__ = ConnectionRefusedError(111, "refused")
+    assert in_names(error) == "InternalServerError 500, ConnectionRefusedError"
+
+
+def test_a_circle_of_causes_has_an_end() -> None:
+    first, second = ValueError("one"), KeyError("two")
+    first.__cause__, second.__cause__ = second, first
+    assert in_names(first) == "ValueError, KeyError"

@@ -1,4 +1,4 @@
-"""Why an engine did not answer a probe, in words that hold nothing of what it answered.
+"""Why an engine did not answer, in words that hold nothing of what it answered.
 
 LiteLLM makes an "InternalServerError (500)" of a connection that was refused, and people would look
 for the fault in an engine that is not there. What really happened lies below, as its cause.
@@ -29,6 +29,9 @@ CAUSES: tuple[tuple[tuple[type[BaseException], ...], str], ...] = (
 )
 """What is looked for among an error's causes, the most telling first, and what it means."""
 
+WRAPPERS = ("litellm", "openai")
+"""Packages whose exceptions wrap the one that says what happened."""
+
 
 def in_words(error: BaseException) -> str:
     """Return why a probe failed: what became of the connection, else LiteLLM's class and status."""
@@ -38,6 +41,18 @@ def in_words(error: BaseException) -> str:
             return words
     status = getattr(error, "status_code", None)
     return type(error).__name__ + (f" ({status})" if status else "")
+
+
+def in_names(error: BaseException) -> str:
+    """Return the same in names to search for: ``InternalServerError 500, ConnectionRefusedError``.
+
+    The first are LiteLLM's class and status, the second is what they were made of.
+    """
+    name, status = type(error).__name__, getattr(error, "status_code", None)
+    told = f"{name} {status}" if isinstance(status, int) else name
+    root = type(list(_chain(error))[-1])
+    known = root is type(error) or root.__module__.split(".")[0] in WRAPPERS
+    return told if known else f"{told}, {root.__name__}"
 
 
 def _chain(error: BaseException) -> Iterator[BaseException]:
