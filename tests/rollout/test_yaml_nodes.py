@@ -5,20 +5,7 @@ import pytest
 from coalmine.rollout import PolicyError, ServicePolicy, read_policy
 from coalmine.rollout.yaml_nodes import MAX_DEPTH, MAX_NODES, MAX_TEXT
 
-SMALL = """\
-services:
-  chat:
-    releases:
-      v1: {slot: blue}
-      v2: {slot: green}
-    stable: v1
-"""
-
-
-def service(below: str) -> str:
-    """Return a good policy with lines of a service from line 7 on."""
-    return SMALL + "".join(f"    {line}\n" for line in below.splitlines())
-
+from .texts import SMALL, service
 
 NO_YAML = {
     "nothing": ("", 1, "the file is empty"),

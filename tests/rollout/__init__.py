@@ -1,0 +1,1 @@
+"""Tests of policies and of a service through its phases."""
