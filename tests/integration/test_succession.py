@@ -112,7 +112,9 @@ class Gateways:
         headers = {"authorization": f"Bearer {MASTER_KEY}", "content-type": "application/json"}
         if session:
             headers["x-coalmine-session"] = session
-        reply.connection.request(method, path, json.dumps(body or {}), headers)
+        # A worker that ends closes what it has not taken yet; who reads the answer finds that out.
+        with contextlib.suppress(ConnectionError):
+            reply.connection.request(method, path, json.dumps(body or {}), headers)
         return reply
 
 
