@@ -371,13 +371,16 @@ def test_many_processes_may_open_a_new_state_at_once(
 def test_one_process_after_the_other_may_open_and_close_while_others_write(
     opened: Callable[..., State], unopened_peers: list[Any], tmp_path: Path
 ) -> None:
+    """Nothing is lost by it: whoever comes next finds what was claimed meanwhile."""
     state = opened(URL)
     for attempt in range(20):
-        unopened_peers[attempt % 4].send("open", URL, tmp_path)
-        for number in range(20):
-            state.claim(key(attempt * 100 + number), 1)
-        unopened_peers[attempt % 4].receive()
-        unopened_peers[attempt % 4].ask("close")
+        peer = unopened_peers[attempt % 4]
+        peer.send("open", URL, tmp_path)
+        claimed = [key(attempt * 100 + number) for number in range(20)]
+        assert {state.claim(each, 1) for each in claimed} == {None}
+        peer.receive()
+        assert {peer.ask("call", "claim", each, 2) for each in claimed} == {1}
+        peer.ask("close")
 
 
 def test_the_generation_of_another_process_is_seen_at_once_and_without_a_call(
