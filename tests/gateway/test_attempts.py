@@ -60,7 +60,7 @@ def tried(during: Any, mono: Any) -> Any:
 
     def call(model: str, *deployments: str, admin: bool = True) -> list[Attempt]:
         turn = Turns().begin({"model": model}, model, "chat", mono.now)
-        turn.admin = admin
+        turn.admin = turn.tries = admin
         sink.ended.clear()
         for deployment in deployments:
             accounts.opened(turn, deployment, "acompletion")
@@ -84,6 +84,12 @@ def test_what_belongs_to_no_service_counts_under_its_group(tried: Any) -> None:
     """Whoever calls it, by whatever name."""
     assert [(a.service, a.release, a.arm) for a in tried("wild/x", "x1", "?", admin=False)] == [
         ("code", "", None), ("other", "", None)]
+
+
+def test_each_attempt_without_an_arm_counts_where_it_goes(tried: Any) -> None:
+    """Also behind a fallback from one group to another."""
+    assert [(a.service, a.release) for a in tried("wild/x", "b1", "x1", "g1", admin=False)] == [
+        ("chat", "v1"), ("code", ""), ("chat", "v2")]
 
 
 def test_nobody_counts_against_the_candidate_to_whom_it_was_not_given(tried: Any) -> None:

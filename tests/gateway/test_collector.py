@@ -384,7 +384,7 @@ def test_what_is_being_shipped_when_it_stops_stays_in_the_outbox(
         return real(attempts)
 
     monkeypatch.setattr(module, "totals_of", slowly)
-    monkeypatch.setattr(module, "JOIN", 0.05, raising=False)
+    monkeypatch.setattr(module, "JOIN", 0.05)
     reader = threading.Thread(target=here.flush, args=(False,))
     reader.start()
     assert taken.wait(10)
@@ -411,7 +411,7 @@ def test_a_stop_does_not_wait_for_a_state_that_hangs(
         go.wait(10)
 
     monkeypatch.setattr(doubtful, "ship", hang)
-    monkeypatch.setattr(module, "JOIN", 0.05, raising=False)
+    monkeypatch.setattr(module, "JOIN", 0.05)
     here.start()
     here.add(attempt(1, Outcome.ERROR))
     assert taken.wait(10)

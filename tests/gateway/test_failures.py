@@ -39,3 +39,10 @@ def test_made_up_groups_do_not_fill_the_memory(caplog: pytest.LogCaptureFixture)
     for number in range(3 * KEPT):
         failures.note(replace(FAILED, service=f"s{number}"), "APIError 500")
     assert len(failures._told) <= KEPT
+
+
+def test_a_clock_that_is_set_back_silences_nothing(caplog: pytest.LogCaptureFixture) -> None:
+    failures = FailureLog()
+    failures.note(FAILED, "APIError 500")
+    failures.note(replace(FAILED, at=FAILED.at - 3600), "APIError 500")
+    assert len(caplog.records) == 2

@@ -105,7 +105,7 @@ def test_an_answer_of_which_nothing_is_told_counts(
     """Also when the clock was set back since it ended."""
     from coalmine.gateway import worker as module
 
-    monkeypatch.setattr(module, "LAST", 0.02, raising=False)
+    monkeypatch.setattr(module, "LAST", 0.02)
     turn = answered(ending)
     turn.pending[0].at += 3600
     ending.stop()

@@ -98,14 +98,11 @@ class Accounts:
                 return
             self.superseded(turn)
         self._ship_pending(turn)
-        plan = self._plan(turn.service)
-        if plan is None:
+        if turn.decision is None:
             turn.service = self._counted_under(deployment)
-            plan = self._plan(turn.service)
-        release, arm = self._belongs(turn.service, plan, deployment)
-        if turn.decision is None and (turn.admin or arm is Arm.CANDIDATE):
-            # Nobody gave it an arm: an admin addresses a slot or a deployment, to try it out. It is
-            # counted where it goes, and for no arm, so that no guardrail is moved by it.
+        release, arm = self._belongs(turn.service, self._plan(turn.service), deployment)
+        if turn.decision is None and (arm is Arm.CANDIDATE or turn.tries):
+            # Nobody gave it an arm: it is counted where it goes, and moves no guardrail.
             arm = None
         turn.aborted = False
         turn.told = None
@@ -114,7 +111,7 @@ class Accounts:
         self._in_flight[f"{turn.service}/{release}"] += 1
 
     def _counted_under(self, deployment: str) -> str:
-        """Return the service of an attempt that was not asked of a service.
+        """Return the service of an attempt that was given no arm: that of the deployment.
 
         What no policy names is counted under LiteLLM's group: a client's own word for it, of a
         wildcard group, would make a series of each.

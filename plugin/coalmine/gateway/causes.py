@@ -56,10 +56,19 @@ def in_names(error: BaseException) -> str:
 
 
 def _chain(error: BaseException) -> Iterator[BaseException]:
-    """Yield an error and its causes."""
+    """Yield an error and its causes.
+
+    LiteLLM makes the next attempt while it handles the last one's error, so that one hangs below:
+    what a wrapper wraps there is another attempt's.
+    """
     below: BaseException | None = error
+    reached = False
     for _ in range(DEPTH):
         if below is None:
             return
+        wrapper = type(below).__module__.split(".")[0] in WRAPPERS
+        if wrapper and reached:
+            return
+        reached = reached or not wrapper
         yield below
         below = below.__cause__ or below.__context__

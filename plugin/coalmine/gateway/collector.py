@@ -138,7 +138,7 @@ class Collector:
             self._outbox = None
             if outbox is not None:
                 outbox.close(empty=True)
-        elif outbox is not None:
+        elif waiting and outbox is not None:
             log.info("%d attempts are left to another worker in %s", waiting, outbox.path)
         elif waiting:
             log.warning("%d attempts could not be shipped, and there is no outbox", waiting)

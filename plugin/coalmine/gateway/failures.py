@@ -44,7 +44,7 @@ class FailureLog:
         """Take note of a failed attempt."""
         about = (attempt.service, attempt.deployment, attempt.outcome, cause)
         told = self._told.get(about)
-        if told is not None and attempt.at - told.at < AGAIN:
+        if told is not None and 0 <= attempt.at - told.at < AGAIN:
             told.since += 1
             return
         if len(self._told) >= KEPT:

@@ -44,15 +44,15 @@ class ControllerWatch:
         Raises:
             StateError: when the state does not answer.
         """
-        found = {name: (state.published(published_name(name)) or {}).get("at")
-                 for name in services}
+        found: dict[str, Any] = {}
+        for name in services:
+            found[name] = (state.published(published_name(name)) or {}).get("at")
+            # The first one seen of a service may be a dead controller's last word.
+            if name in self._last and self._last[name] != found[name]:
+                self._moved = self._mono()
+                break  # one is enough, and each is a call to the state
         if not found:
-            self._last, self._moved = {}, None
-            self._began = self._mono()
-            return
-        # The first one seen of a service may be a dead controller's last word.
-        if any(name in self._last and self._last[name] != at for name, at in found.items()):
-            self._moved = self._mono()
+            self._began, self._moved = self._mono(), None
         self._last = found
 
     def unknown(self) -> None:

@@ -14,6 +14,7 @@ import secrets
 import shutil
 import sys
 import tempfile
+from contextlib import suppress
 from pathlib import Path
 
 from coalmine.state import StateRefused
@@ -53,7 +54,9 @@ class ObservingPlace:
         """
         for path in self._root.glob(f"{self._prefix}*"):
             if path.name.endswith(GONE):
-                _remove(path)  # who has begun it may have died over it
+                with suppress(OSError):  # another has just done it
+                    if is_private(path):
+                        _remove(path)  # who has begun it may have died over it
             elif path != self.path:
                 _clear(path)
         for _ in range(TRIES):  # the last worker to leave may be taking it away just now

@@ -49,7 +49,7 @@ class Requests:
         service = self._service(data, model, admin=admin)
         kind = KINDS.get(call_type, "other")
         turn = worker.turns.begin(data, service or str(model or "")[:NAME_CAP], kind, worker.mono())
-        turn.admin = admin
+        turn.admin, turn.tries = admin, admin and service is None
         if service and not admin:
             strip_transport(data)
         turn.client_timeout = bool(data.get("client_side_timeout"))

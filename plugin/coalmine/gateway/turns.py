@@ -71,6 +71,8 @@ class Turn:
         kind: ``chat``, ``completion``, ``messages``, ``responses``, ``embedding`` or ``other``.
         began: monotonic time.
         caller: hash of the caller's key; alias: its alias, for people.
+        admin: the caller is a proxy admin; tries: and addresses a slot or a deployment on purpose,
+            or what no policy names.
         key: the conversation's key, None when there is none.
         basis: how it was recognised, None when it was not or is no turn of a conversation.
         unrecognised: it is one, and was not recognised.
@@ -101,6 +103,7 @@ class Turn:
     caller: str = ""
     alias: str = ""
     admin: bool = False
+    tries: bool = False
     client_timeout: bool = False
     key: bytes | None = None
     basis: str | None = None

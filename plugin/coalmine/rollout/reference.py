@@ -79,10 +79,11 @@ STEPS = """\
 ## How a step ends
 
 A step is over when its `for` has passed (time in a pause does not count), it has had its
-`min_conversations` of the candidate, **one at least** whatever is written, a guardrail has data,
-and none is broken. With `approve: true` it then waits for `coalmine promote`, without time limit.
-So a last step `{weight: 100}` without `for` goes straight on to the bake, as soon as one
-conversation of the candidate has been answered in it.
+`min_conversations` of the candidate, **one at least** whatever is written, and of the guardrails
+that act (`dry_run` ones do not) one has data, if there is any, and none is broken. With
+`approve: true` it then waits for `coalmine promote`, without time limit. So a last step
+`{weight: 100}` without `for` goes straight on to the bake, as soon as one conversation of the
+candidate has been answered in it.
 
 `coalmine promote` goes to the next step at once, from the last one to the bake, and ends the
 bake; with `--full` it goes to the last step. It passes over what the step waits for: `for`,
@@ -100,7 +101,7 @@ LIMITS = """\
 ## Where a limit comes from
 
 `max` and `min` are limits as they are written, and `slo` times `max_slo_ratio` is one. The others
-are made of stable's figure, times `max_ratio` or `min_ratio`, or plus `max_increase`. That figure
+are made of stable's figure, times `max_ratio`, `min_ratio` or 1 + `max_increase`. That figure
 is taken over the same window, of conversations on stable that could have been drawn to the
 candidate. With fewer than 10 attempts of theirs it is the baseline, stable's last 15 minutes
 before the start, if that has at least 10.

@@ -13,7 +13,7 @@ from coalmine.state.errors import StateError
 log = logging.getLogger("coalmine.state")
 
 JOIN = 0.5
-"""Seconds that a close waits for the thread; what it does then fails on closed files."""
+"""Seconds that a close waits for the thread; what it leaves undone the next one does."""
 
 
 @dataclass(slots=True)
