@@ -29,7 +29,13 @@ from coalmine.cli.client_errors import EXCEPTIONS, from_exception
 
 @pytest.fixture
 def client(gateway, key):
-    return Client(gateway.url, key, timeout=(1.0, 0.3))
+    return Client(gateway.url, key, timeout=(5.0, 10.0))
+
+
+@pytest.fixture
+def hasty(gateway, key):
+    """One that soon gives up."""
+    return Client(gateway.url, key, timeout=(5.0, 0.3))
 
 
 def test_every_method_asks_what_the_contract_says(gateway, client):
@@ -148,16 +154,17 @@ class TestNoAnswer:
         with pytest.raises(Unreachable, match="connection refused"):
             Client(f"http://127.0.0.1:{closed_port}", key).services()
 
-    def test_of_a_proxy_that_hangs_is_unreachable_in_time(self, gateway, client, acts):
+    def test_of_a_proxy_that_hangs_is_unreachable_in_time(self, gateway, hasty, acts):
         gateway.next(acts.hangs)
         with pytest.raises(Unreachable, match="did not answer in time") as caught:
-            client.services()
+            hasty.services()
         assert not caught.value.hint
 
-    def test_to_a_change_leaves_its_outcome_open_and_says_so(self, gateway, client, acts):
+    def test_to_a_change_leaves_its_outcome_open_and_says_so(self, gateway, hasty, acts, until):
         gateway.next(acts.hangs)
         with pytest.raises(Unreachable, match="whether it was done is not known"):
-            client.pause("chat")
+            hasty.pause("chat")
+        until(lambda: gateway.asked)
         assert len(gateway.asked) == 1
 
     def test_but_half_of_one_is_a_bad_answer(self, gateway, client, acts):

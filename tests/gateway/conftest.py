@@ -8,6 +8,7 @@ import threading
 from collections import Counter
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
@@ -142,6 +143,18 @@ class Worker:
         free = threading.Barrier(THREADS)
         await asyncio.gather(*(loop.run_in_executor(self.executor, free.wait, 10.0)
                                for _ in range(THREADS)))
+
+
+@pytest.fixture
+def patient_state(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A whole worker's state has time: what could delay a call is LiteLLM's garbage, no fault.
+
+    A collection of its heap takes longer than the store's own deadline, and a test's process does
+    not keep it out as a worker's does.
+    """
+    from coalmine.gateway import worker
+
+    monkeypatch.setattr(worker, "open_state", partial(worker.open_state, deadline=5.0))
 
 
 @pytest.fixture

@@ -8,7 +8,10 @@ from pathlib import Path
 LOOK = """
 import gc
 from coalmine.gateway.boot import plugin
-print(type(plugin()).__name__, gc.get_freeze_count() > 100_000)
+made = plugin()
+print(type(made).__name__, gc.get_freeze_count() > 100_000)
+if hasattr(made, "worker"):
+    made.worker.stop()
 """
 
 

@@ -133,14 +133,17 @@ class Place:
         return sum(path.stat().st_size for path in self.folder.glob("coalmine.db*"))
 
     def close(self) -> None:
-        """End what was begun."""
+        """End what was begun, with all that was counted in the state."""
+        self.worker.collector.flush(False)
         self.worker.collector.stop()
         self.worker.follower.stop()
         self.worker.executor.shutdown()
 
 
 @pytest.fixture
-def here(place: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Place]:
+def here(
+    place: Path, monkeypatch: pytest.MonkeyPatch, patient_state: None
+) -> Iterator[Place]:
     """A worker in a canary; the router that LiteLLM would have is a list."""
     from coalmine.gateway import litellm_router
 

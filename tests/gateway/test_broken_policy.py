@@ -143,7 +143,7 @@ def test_another_fault_of_the_policy_is_still_told_by_the_follower(
 
 
 @pytest.fixture
-def proxy(tmp_path: Path) -> Iterator[Any]:
+def proxy(tmp_path: Path, patient_state: None) -> Iterator[Any]:
     """A whole worker of the gateway on a broken policy; its threads do not run."""
     from coalmine.gateway.worker import Worker
 

@@ -26,7 +26,7 @@ CALL = 0.4
 
 
 @pytest.fixture
-def ending(place: Path) -> Iterator[Any]:
+def ending(place: Path, patient_state: None) -> Iterator[Any]:
     """A worker with its state, its collector and its controller, without LiteLLM."""
     from coalmine.gateway.worker import Worker
 
@@ -37,7 +37,7 @@ def ending(place: Path) -> Iterator[Any]:
     found.controller.start()
     yield found
     for part in (found.controller, found.collector, found.follower):
-        part.stop()
+        type(part).stop(part)  # also where a test has put another in its place
     found.executor.shutdown()
 
 
@@ -52,7 +52,7 @@ def answered(worker: Any) -> Any:
 
 def counted(place: Path, gateway: str, metric: str) -> float:
     """A counter's sum, as the state has it."""
-    state = open_state("sqlite:///coalmine.db", base=place)
+    state = open_state("sqlite:///coalmine.db", base=place, deadline=5.0)
     try:
         return sum(value for name, value in state.totals(gateway).items()
                    if name.startswith(metric))

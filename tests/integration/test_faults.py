@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import contextlib
 import os
+import shutil
 import signal
+import socket
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -14,6 +16,8 @@ from typing import Any
 
 import httpx
 import pytest
+
+from coalmine.gateway.outbox import outbox_folder
 
 from .client import Client, body_of
 from .engines import Engines
@@ -309,3 +313,7 @@ def test_a_gateway_that_starts_without_its_redis_serves_the_snapshots_stable(
         assert (health.status, health.json()["state"]) == (503, "out_of_reach")
     finally:
         gateway.stop()
+    # What it counted waits for the next start.
+    outbox = outbox_folder(socket.gethostname(), tmp_path / "alone")
+    assert [path.suffix for path in outbox.iterdir()] == [".outbox"]
+    shutil.rmtree(outbox)
