@@ -12,7 +12,7 @@ from coalmine.rollout import (
     read_policy,
     warnings,
 )
-from coalmine.rollout.reference import EXAMPLE
+from coalmine.rollout.reference_texts import EXAMPLE
 
 from .texts import SMALL, service
 

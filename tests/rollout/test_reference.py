@@ -21,6 +21,7 @@ from coalmine.rollout import (
     Step,
     reference,
 )
+from coalmine.rollout.reference_texts import EXAMPLE, SMALL
 from coalmine.routing import Phase
 
 DOCS = Path(__file__).parents[2] / "docs"
@@ -56,16 +57,16 @@ def test_every_key_is_explained(model: type[BaseModel]) -> None:
 
 
 def test_the_guardrails_for_small_services_can_be_used() -> None:
-    rules = yaml.safe_load(reference.SMALL)
+    rules = yaml.safe_load(SMALL)
     policy = ServicePolicy.model_validate(
         {"releases": {"v1": {"slot": "blue"}}, "stable": "v1", **rules})
     assert all(rule.min_conversations < 30 for rule in policy.guardrails)
-    assert reference.SMALL in reference.policy_page()
+    assert SMALL in reference.policy_page()
 
 
 def test_the_schema_accepts_the_example_and_refuses_an_unknown_key() -> None:
     schema = json.loads(reference.policy_schema())
-    example = yaml.safe_load(reference.EXAMPLE.replace("off  ", '"off"'))
+    example = yaml.safe_load(EXAMPLE.replace("off  ", '"off"'))
     jsonschema.Draft202012Validator.check_schema(schema)
     jsonschema.validate(example, schema)
     with pytest.raises(jsonschema.ValidationError):

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import time
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import AsyncIterator, Iterator
 
 import anthropic
 import httpx
@@ -11,8 +10,6 @@ import openai
 import pytest
 
 from coalmine.sim import EngineProcess
-
-Until = Callable[[Callable[[], bool]], float]
 
 
 @pytest.fixture(scope="session")
@@ -64,17 +61,3 @@ async def anthropic_client(engine: EngineProcess) -> AsyncIterator[anthropic.Asy
         base_url=engine.url, api_key="none", max_retries=0, timeout=10
     ) as client:
         yield client
-
-
-@pytest.fixture
-def until() -> Until:
-    """Waits until a condition holds and returns the seconds it took; fails after five."""
-
-    def wait(condition: Callable[[], bool]) -> float:
-        began = time.monotonic()
-        while not condition():
-            assert time.monotonic() - began < 5, "the condition never held"
-            time.sleep(0.005)
-        return time.monotonic() - began
-
-    return wait

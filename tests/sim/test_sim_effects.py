@@ -15,7 +15,7 @@ import pytest
 
 from coalmine.sim import EngineProcess
 
-Until = Callable[[Callable[[], bool]], float]
+Until = Callable[..., Any]
 
 BODIES: dict[str, dict[str, Any]] = {
     "/v1/chat/completions": {"messages": [{"role": "user", "content": "Hi"}]},
@@ -204,7 +204,7 @@ def test_a_stall_comes_after_the_first_words(
             got += part
     assert b"[v2]" in got
     assert b'"finish_reason":"stop"' not in got
-    until(lambda: outcomes(engine) == {"stall": 1})
+    until(lambda: outcomes(engine) == {"stall": 1}, 5.0)
 
 
 @pytest.mark.parametrize("path", STREAMED)
@@ -267,11 +267,12 @@ def test_a_hanging_engine_answers_nothing(
         lambda: (
             'vllm:num_requests_waiting{engine="0",model_name="chat-v2"} 1.0'
             in httpx.get(f"{engine.url}/metrics", trust_env=False).text
-        )
+        ),
+        5.0,
     )
     caller.join()
     assert gave_up.is_set()
-    until(lambda: outcomes(engine) == {"hang": 1})
+    until(lambda: outcomes(engine) == {"hang": 1}, 5.0)
 
 
 def test_a_hang_is_bounded(engine: EngineProcess, http: httpx.Client) -> None:
@@ -296,7 +297,7 @@ def test_a_full_queue_refuses_a_stream_under_http_200(
         assert json.loads(first.removeprefix("data: "))["error"]["code"] == 503
         assert done == "data: [DONE]"
         assert ask(http).status_code == 503
-    until(lambda: outcomes(engine) == {"rejected": 2, "disconnect": 1})
+    until(lambda: outcomes(engine) == {"rejected": 2, "disconnect": 1}, 5.0)
     assert "vllm:admission_rejections_total" in http.get("/metrics").text
 
 

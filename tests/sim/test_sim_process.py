@@ -9,13 +9,14 @@ import sys
 import textwrap
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import httpx
 import pytest
 
 from coalmine.sim import EngineProcess, Faults
 
-Until = Callable[[Callable[[], bool]], float]
+Until = Callable[..., Any]
 
 CHAT = "/v1/chat/completions"
 HI = {"messages": [{"role": "user", "content": "Hi"}]}
@@ -130,7 +131,7 @@ def test_an_engine_ends_with_its_parent(until: Until) -> None:
         pid = int(parent.stdout.readline())
         assert not gone(pid)
         os.kill(parent.pid, signal.SIGKILL)
-        until(lambda: gone(pid))
+        until(lambda: gone(pid), 5.0)
 
 
 def test_the_command_announces_itself_and_writes_its_port(tmp_path: Path) -> None:

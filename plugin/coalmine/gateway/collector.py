@@ -157,7 +157,7 @@ class Collector:
                     return self._drop("stopped")
             self._names += 1
             if self._outbox is not None:
-                try:
+                try:  # as _tell does, without a call more: each request comes by here
                     self._outbox.attempt(self._names, to_row(_fit(attempt)))
                 except OSError as error:
                     self._give_up_outbox(f"it cannot be written: {error}")
@@ -177,11 +177,7 @@ class Collector:
             return
         with self._adding:
             self._untold.discard(waited)
-            if self._outbox is not None:
-                try:
-                    self._outbox.void(waited)
-                except OSError as error:
-                    self._give_up_outbox(f"it cannot be written: {error}")
+            self._tell(lambda outbox: outbox.void(waited))
 
     def add(self, attempt: Attempt, waited: int | None = None) -> None:
         """Take an ended attempt, in the place of the one that `waited`."""
@@ -256,11 +252,7 @@ class Collector:
             taken = self._attempts[:BATCH]
             del self._attempts[:len(taken)]
             self._number += 1
-            if self._outbox is not None:
-                try:
-                    self._outbox.batch(self._number, [name for name, _ in taken])
-                except OSError as error:
-                    self._give_up_outbox(f"it cannot be written: {error}")
+            self._tell(lambda outbox: outbox.batch(self._number, [name for name, _ in taken]))
         with self._lock:
             counts, self._counts = self._counts, Counter()
         ended = [_fit(attempt) for _, attempt in taken]
@@ -276,12 +268,17 @@ class Collector:
         with self._adding:
             if self._attempts or self._untold:
                 return
+            if self._given_up:
+                self._given_up = False
+                self._outbox = _open(self._outboxes, self._worker, self._gateway, self._number)
+            else:
+                self._tell(lambda outbox: outbox.clear(self._number))
+
+    def _tell(self, write: Callable[[Outbox], None]) -> None:
+        """Write into the outbox, if there is one; if that fails go on without. Under `_adding`."""
+        if self._outbox is not None:
             try:
-                if self._given_up:
-                    self._given_up = False
-                    self._outbox = _open(self._outboxes, self._worker, self._gateway, self._number)
-                elif self._outbox is not None:
-                    self._outbox.clear(self._number)
+                write(self._outbox)
             except OSError as error:
                 self._give_up_outbox(f"it cannot be written: {error}")
 
