@@ -22,6 +22,9 @@ class Outcome(str, Enum):
     DOWN = "down"
     """No attempt was made: the arm had no deployment left for this request. Counted for
     availability only, in no rate."""
+    WAITING = "waiting"
+    """It has not ended: its times are lower bounds, so that a hang is seen before its timeout.
+    Counted nowhere; told to the evidence only, more than once for an attempt."""
 
 
 FAILURES = frozenset({Outcome.ERROR, Outcome.TIMEOUT, Outcome.INCOMPLETE})
@@ -57,6 +60,7 @@ class Attempt:
         seconds: whole time in seconds.
         tokens: tokens of the answer, None when unknown.
         cost: its cost in dollars, None when unknown.
+        score: what an evaluation gave the answer, 0 to 1, None without one.
     """
 
     at: float
@@ -76,6 +80,7 @@ class Attempt:
     seconds: float = 0.0
     tokens: int | None = None
     cost: float | None = None
+    score: float | None = None
 
     @property
     def failed(self) -> bool:
@@ -95,7 +100,7 @@ def to_row(attempt: Attempt) -> list[Any]:
         attempt.arm, attempt.deployment, attempt.outcome,
         attempt.conversation, attempt.caller, attempt.alias, attempt.chance,
         attempt.first_turn, attempt.evidence, attempt.ttft, attempt.inter_token, attempt.seconds,
-        attempt.tokens, attempt.cost,
+        attempt.tokens, attempt.cost, attempt.score,
     ]
 
 
@@ -111,6 +116,12 @@ def _count(value: Any) -> int | None:
     if isinstance(value, int) and not isinstance(value, bool):
         return value if value >= 0 else None
     return None
+
+
+def _score(value: Any) -> float | None:
+    """A share: from 0 to 1, else it is dropped."""
+    share = _time(value)
+    return share if share is not None and share <= 1.0 else None
 
 
 def _moment(value: Any) -> float:
@@ -129,7 +140,7 @@ def from_row(row: Any) -> Attempt:
     """
     try:
         (at, service, release, arm, deployment, outcome, conversation, caller, alias, chance,
-         first_turn, evidence, ttft, inter_token, seconds, tokens, cost) = row
+         first_turn, evidence, ttft, inter_token, seconds, tokens, cost, score) = row
         return Attempt(
             at=_moment(at), service=str(service), release=str(release),
             arm=Arm(arm) if arm is not None else None, deployment=str(deployment),
@@ -137,6 +148,7 @@ def from_row(row: Any) -> Attempt:
             alias=str(alias), chance=_time(chance), first_turn=first_turn is True,
             evidence=bool(evidence), ttft=_time(ttft), inter_token=_time(inter_token),
             seconds=_time(seconds) or 0.0, tokens=_count(tokens), cost=_time(cost),
+            score=_score(score),
         )
     except (TypeError, ValueError, OverflowError) as error:
         raise ValueError(f"not an attempt: {str(row)[:200]}") from error

@@ -1,0 +1,365 @@
+"""Detectors: each looks at one kind of outcome of a conversation and bets on the arm it came from.
+
+A detector's null hypothesis is that the candidate is **not worse** than stable by more than its
+margin; with ``against`` it is that the candidate *is* worse by more than it, and what it gathers
+is evidence for a promotion.
+
+The bets: let w be the candidate's chance. A part that takes an outcome to be ℓ times likelier on
+the candidate multiplies its wealth by ℓ / (wℓ + 1 − w) when it was the candidate, by
+1 / (wℓ + 1 − w) when it was stable. If the arm has nothing to do with the outcome the mean of that
+is 1, whatever ℓ is; if ℓ rises with badness and the candidate is no worse it is at most 1.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+from typing import Any
+
+from coalmine.guardrails.attempt import Attempt, Outcome
+from coalmine.guardrails.histogram import bucket_of
+from coalmine.guardrails.scale import Scale
+from coalmine.guardrails.units import Unit
+from coalmine.guardrails.wealth import CASH, Wealth
+
+Read = Callable[[Attempt], "float | None"]
+
+GROSS = ((4.0, 0.2), (40.0, 0.3), (1e5, 0.5))
+"""Odds ratios of first turns that fail, and their shares: for a candidate that fails outright."""
+
+RATIOS = ((1.4, 0.2), (2.2, 0.2), (4.5, 0.2), (12.0, 0.2), (1000.0, 0.2))
+"""Ratios of the rates at which conversations meet their first failure, beyond the margin."""
+
+FEWER = ((0.5, 0.9), (0.25, 0.1))
+"""The same for a candidate that fails less often than the margin allows: half as often is as
+often as stable, at a margin of twice as often."""
+
+SHIFTS = ((0.15, 0.25), (0.35, 0.25), (0.9, 0.25), (2.2, 0.25))
+"""Shifts of a whole distribution, in its standard deviations."""
+
+SLOWED = ((0.02, 3.0, 0.2), (0.05, 2.0, 0.2), (0.05, 3.5, 0.2), (0.3, 1.0, 0.2), (0.3, 3.5, 0.2))
+"""Shares of turns that are slowed, by how many standard deviations, and shares of the stake."""
+
+MEANS = ((0.15, 1 / 3), (0.4, 1 / 3), (1.0, 1 / 3))
+"""Differences of two means, in standard deviations."""
+
+TAIL = 2.576
+"""Normal score from which on a turn is among the slowest 0.5 %."""
+
+WITHIN = 0.4
+"""How much of the variance of a turn is its conversation's. Only power depends on it."""
+
+SMALLEST_FACTOR = 0.02
+"""No bet on a mean risks more than all but this share of its stake."""
+
+MEMORY = 2000.0
+"""First turns of stable after which its failure share is remembered half."""
+
+
+class Counts:
+    """Outcomes of both arms since the beginning, for people: how many, and how many bad ones."""
+
+    __slots__ = ("bad", "units")
+
+    def __init__(self) -> None:
+        self.units = [0, 0]
+        self.bad = [0, 0]
+
+    def add(self, unit: Unit, *, bad: bool) -> None:
+        """Count one."""
+        self.units[unit.candidate] += 1
+        self.bad[unit.candidate] += bad
+
+
+class Detector:
+    """What all detectors have.
+
+    Args:
+        name: what it looks at, for status: ``first_turn``, ``first_failure``, ``shift`` …
+        parts: its bets, each ending with its share of the stake.
+        margin: how much worse the candidate may be; what it means is the subclass's to say.
+        horizon: seconds over which the cash is handed out.
+        place: its place among a unit's notes.
+        against: whether it gathers evidence for the candidate.
+    """
+
+    def __init__(self, name: str, parts: Sequence[Sequence[float]], *, margin: float,
+                 horizon: float, place: int, against: bool = False) -> None:
+        self.name = name
+        self.margin = margin
+        self.place = place
+        # A regression may begin late; that there is none is true from the beginning or not at all.
+        self.wealth = Wealth([part[-1] for part in parts], horizon=horizon,
+                             cash=0.0 if against else CASH)
+        self.counts = Counts()
+
+    def begin(self, unit: Unit) -> None:
+        """A conversation begins."""
+
+    def turn(self, unit: Unit, attempt: Attempt) -> None:
+        """An attempt of it has ended."""
+
+    def waiting(self, unit: Unit, attempt: Attempt) -> None:
+        """An attempt of it still runs; its times are lower bounds."""
+
+    def reveal(self, unit: Unit) -> None:
+        """Its opening is over."""
+
+    def pack(self, note: Any) -> Any:
+        """Return a unit's note as JSON."""
+        return note
+
+    def unpack(self, packed: Any) -> Any:
+        """Return the note that :meth:`pack` wrote."""
+        return packed
+
+    def to_document(self) -> dict[str, Any]:
+        """Return it as JSON, for a take-over."""
+        return {"wealth": self.wealth.to_document(), "units": self.counts.units,
+                "bad": self.counts.bad}
+
+    def restore(self, document: dict[str, Any]) -> None:
+        """Go on where :meth:`to_document` was made."""
+        self.wealth.restore(document["wealth"])
+        self.counts.units, self.counts.bad = list(document["units"]), list(document["bad"])
+
+
+class FirstTurn(Detector):
+    """Whether a conversation's first attempt failed.
+
+    It also learns from what went well, so it is the fastest to see a candidate that fails outright.
+    Null hypothesis: the candidate's share is at most (1 + margin) times stable's. A part with odds
+    ratio r takes the candidate's share for q_c = r·q / (1 − q + r·q), q being stable's share till
+    now, and multiplies by 1 + λ·(A − w)·(x' − q₀), with q₀ = w·q_c + (1 − w)·q,
+    λ = (q_c − q) / (q₀·(1 − q₀)) and x' = x / (1 + margin) on the candidate. Without a margin that
+    is the growth-optimal two-sample e-value (Turner, Ly & Grünwald 2024).
+    """
+
+    def __init__(self, *, margin: float, horizon: float, place: int) -> None:
+        super().__init__("first_turn", GROSS, margin=margin, horizon=horizon, place=place)
+        self._bad = 0.1
+        self._units = 10.0
+
+    def turn(self, unit: Unit, attempt: Attempt) -> None:
+        if not unit.first or not attempt.judged:
+            return
+        bad = attempt.failed
+        self.counts.add(unit, bad=bad)
+        share, chance = self._bad / self._units, unit.chance
+        against = 1.0 - chance if unit.candidate else -chance
+        x = (1.0 / (1.0 + self.margin) if unit.candidate else 1.0) if bad else 0.0
+        factors = []
+        for ratio, _ in GROSS:
+            theirs = min(0.995, ratio * share / (1.0 - share + ratio * share))
+            mixed = chance * theirs + (1.0 - chance) * share
+            stake = max(0.0, theirs - share) / (mixed * (1.0 - mixed))
+            factors.append(1.0 + stake * against * (x - mixed))
+        self.wealth.settle(factors, unit.caller)
+        if not unit.candidate:
+            self._bad += bad
+            self._units += 1.0
+            if self._units > MEMORY:
+                self._bad, self._units = self._bad / 2, self._units / 2
+
+    def to_document(self) -> dict[str, Any]:
+        return {**super().to_document(), "share": [self._bad, self._units]}
+
+    def restore(self, document: dict[str, Any]) -> None:
+        super().restore(document)
+        self._bad, self._units = map(float, document["share"])
+
+
+class FirstFailure(Detector):
+    """The first failure of a conversation, at whichever turn: on which arm did it happen?
+
+    It needs no count of what went well, so load and length of conversations do not matter. Null
+    hypothesis: the candidate's rate is at most (1 + margin) times stable's; then a failure is the
+    candidate's with chance θ = w(1 + margin) / (w(1 + margin) + 1 − w) at most.
+    """
+
+    def __init__(self, *, margin: float, horizon: float, place: int, against: bool = False) -> None:
+        self._parts = FEWER if against else RATIOS
+        super().__init__("first_failure", self._parts, margin=margin, horizon=horizon, place=place,
+                         against=against)
+        self._odds = [part[0] for part in self._parts]
+
+    def turn(self, unit: Unit, attempt: Attempt) -> None:
+        if unit.first:
+            self.counts.units[unit.candidate] += 1
+        if unit.failed or not attempt.failed:
+            return
+        self.counts.bad[unit.candidate] += 1
+        weight = unit.chance * (1.0 + self.margin)
+        self.wealth.bet(self._odds, candidate=unit.candidate,
+                        chance=weight / (weight + 1.0 - unit.chance), caller=unit.caller)
+
+
+class Shift(Detector):
+    """The mean normal score of a measure over a conversation's opening.
+
+    Null hypothesis: the candidate's values, divided by 1 + margin, are no larger than stable's.
+    A part with shift d takes a mean z over n turns for exp(d(z − d/2) / v) times likelier on the
+    candidate, v = c + (1 − c) / n being its variance, of which c is the conversation's own.
+    """
+
+    def __init__(self, read: Read, scale: Scale, *, margin: float, horizon: float, place: int,
+                 against: bool = False) -> None:
+        super().__init__("shift", SHIFTS, margin=margin, horizon=horizon, place=place,
+                         against=against)
+        self._read = read
+        self._scale = scale
+        self._sign = -1.0 if against else 1.0
+        self._factor = 1.0 / (1.0 + margin)
+
+    def begin(self, unit: Unit) -> None:
+        # The table of the beginning: what the conversation itself adds to stable's distribution
+        # must not tell its arm.
+        table = self._scale.table
+        unit.notes[self.place] = None if table is None else [table, 0, 0.0]
+
+    def turn(self, unit: Unit, attempt: Attempt) -> None:
+        note = unit.notes[self.place]
+        if note is None or unit.failed or attempt.outcome is not Outcome.OK:
+            return
+        value = self._read(attempt)
+        if value is None:
+            return
+        note[1] += 1
+        note[2] += note[0][bucket_of(value * self._factor if unit.candidate else value)]
+
+    def reveal(self, unit: Unit) -> None:
+        note = unit.notes[self.place]
+        unit.notes[self.place] = None
+        if note is None or not note[1]:
+            return
+        _, turns, total = note
+        variance = WITHIN + (1.0 - WITHIN) / turns
+        score = self._sign * total / turns
+        self.counts.add(unit, bad=score > 0.0)
+        odds = [math.exp(max(-8.0, min(8.0, shift * (score - shift / 2) / variance)))
+                for shift, _ in SHIFTS]
+        self.wealth.bet(odds, candidate=unit.candidate, chance=unit.chance, caller=unit.caller)
+
+
+    def pack(self, note: Any) -> Any:
+        return None if note is None else note[1:]
+
+    def unpack(self, packed: Any) -> Any:
+        table = self._scale.table
+        return None if packed is None or table is None else [table, *packed]
+
+
+class Tail(Detector):
+    """The first turn of a conversation that is among the slowest 0.5 %, and how slow it is.
+
+    It needs no completion: a turn that still waits counts when the clock passes the threshold. Null
+    hypothesis as of :class:`Shift`. A part that takes a share e of the candidate's turns to be
+    slowed by d standard deviations takes a score z for 1 − e + e·exp(d(z − d/2)) times likelier.
+    """
+
+    def __init__(self, read: Read, scale: Scale, *, margin: float, horizon: float, place: int
+                 ) -> None:
+        super().__init__("tail", SLOWED, margin=margin, horizon=horizon, place=place)
+        self._read = read
+        self._scale = scale
+        self._factor = 1.0 / (1.0 + margin)
+
+    def begin(self, unit: Unit) -> None:
+        unit.notes[self.place] = self._scale.table
+        if self._scale.table is not None:
+            self.counts.units[unit.candidate] += 1
+
+    def turn(self, unit: Unit, attempt: Attempt) -> None:
+        if attempt.outcome is Outcome.OK:
+            self.waiting(unit, attempt)
+
+    def waiting(self, unit: Unit, attempt: Attempt) -> None:
+        table = unit.notes[self.place]
+        if table is None or unit.failed:
+            return
+        value = self._read(attempt)
+        if value is None:
+            return
+        score = table[bucket_of(value * self._factor if unit.candidate else value)]
+        if score < TAIL:
+            return
+        unit.notes[self.place] = None
+        self.counts.bad[unit.candidate] += 1
+        odds = [1.0 - share + share * math.exp(slow * (score - slow / 2))
+                for share, slow, _ in SLOWED]
+        self.wealth.bet(odds, candidate=unit.candidate, chance=unit.chance, caller=unit.caller)
+
+
+    def pack(self, note: Any) -> Any:
+        return note is not None
+
+    def unpack(self, packed: Any) -> Any:
+        return self._scale.table if packed else None
+
+
+class Mean(Detector):
+    """The mean of a value in [0, 1], higher is worse, over a conversation's opening.
+
+    Null hypothesis: the candidate's mean is at most stable's plus the margin. A part multiplies by
+    1 + λ·(A − w)·(x' − m), x' = x − margin on the candidate, m stable's mean till now and λ a
+    number of stable's standard deviations, so bounded that at least 2 % are left.
+    """
+
+    def __init__(self, read: Read, *, margin: float, horizon: float, place: int,
+                 against: bool = False) -> None:
+        super().__init__("mean", MEANS, margin=margin, horizon=horizon, place=place,
+                         against=against)
+        self._read = read
+        self._sign = -1.0 if against else 1.0
+        self._seen = 1.0
+        self._mean, self._variance = 0.1, 0.01
+        self.sums = [0.0, 0.0]
+
+    def begin(self, unit: Unit) -> None:
+        unit.notes[self.place] = [0, 0.0]
+
+    def turn(self, unit: Unit, attempt: Attempt) -> None:
+        note = unit.notes[self.place]
+        if note is None or unit.failed or attempt.outcome is not Outcome.OK:
+            return
+        value = self._read(attempt)
+        if value is not None:
+            note[0] += 1
+            note[1] += value
+
+    def reveal(self, unit: Unit) -> None:
+        note = unit.notes[self.place]
+        unit.notes[self.place] = None
+        if note is None or not note[0]:
+            return
+        x, chance, mean = note[1] / note[0], unit.chance, self._mean
+        self.counts.add(unit, bad=x > mean)
+        self.sums[unit.candidate] += x
+        against = self._sign * (1.0 - chance if unit.candidate else -chance)
+        away = (x - self.margin if unit.candidate else x) - mean
+        deepest = (1.0 - SMALLEST_FACTOR) / self._most_to_lose(chance)
+        deviation = math.sqrt(self._variance)
+        factors = [1.0 + min(part / deviation, deepest) * against * away for part, _ in MEANS]
+        self.wealth.settle(factors, unit.caller)
+        if not unit.candidate:
+            self._seen = min(self._seen + 1.0, 500.0)
+            self._mean += (x - self._mean) / self._seen
+            self._variance += ((x - self._mean) ** 2 - self._variance) / self._seen
+            self._variance = max(self._variance, 1e-6)
+
+    def _most_to_lose(self, chance: float) -> float:
+        """Return the largest loss for a stake of 1, over both arms and all values of x."""
+        mean, margin = self._mean, self.margin
+        low, high = mean + margin, 1.0 - margin - mean  # how far the candidate's x' can be away
+        if self._sign > 0.0:
+            return max((1.0 - chance) * low, chance * (1.0 - mean), 1e-9)
+        return max((1.0 - chance) * high, chance * mean, 1e-9)
+
+    def to_document(self) -> dict[str, Any]:
+        return {**super().to_document(), "sums": self.sums,
+                "stable": [self._seen, self._mean, self._variance]}
+
+    def restore(self, document: dict[str, Any]) -> None:
+        super().restore(document)
+        self.sums = list(map(float, document["sums"]))
+        self._seen, self._mean, self._variance = map(float, document["stable"])

@@ -1,0 +1,139 @@
+"""Wealth: what bets against a null hypothesis have made of a stake of 1.
+
+The bettor bets on **which arm produced an outcome**. The router itself drew the arm, so the odds
+are known exactly, whatever the load, the hour or an incident does to both arms. While the null
+hypothesis holds the wealth is a martingale (or falls), so the chance that it *ever* reaches 1/α is
+at most α, however often one looks (Ville's inequality). Several bettors, the **parts**, share the
+stake, each for a regression of its own size. A share of the stake starts as **cash** and is handed
+out evenly over a horizon: what begins late finds money that earlier, healthy hours have not lost.
+
+Sources: Waudby-Smith & Ramdas, "Estimating means of bounded random variables by betting" (2023);
+Lindon & Malek, "Anytime-Valid Inference for Multinomial Count Data" (2022).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+CASH = 0.3
+"""Share of the stake that is handed out over the horizon."""
+
+CALLERS = 500
+"""Callers whose part in the wealth is told apart at most; of more, those with the least are not."""
+
+RICH = 1e30
+"""A part grows no further: no bar is near it, and a float must not overflow. To throw wealth away
+never raises a false alarm."""
+
+
+class Wealth:
+    """The wealth of one detector.
+
+    Args:
+        shares: how the stake is shared by the parts; they add up to 1.
+        horizon: seconds over which the cash is handed out.
+        cash: share of the stake that starts as cash.
+    """
+
+    __slots__ = ("_each", "_minute", "_others", "_shares", "cash", "parts")
+
+    def __init__(self, shares: Sequence[float], *, horizon: float, cash: float = CASH) -> None:
+        self._shares = tuple(shares)
+        self.cash = cash
+        self.parts = [(1.0 - cash) * share for share in shares]
+        self._each = cash / max(1.0, horizon / 60.0)
+        self._minute: int | None = None
+        self._others: dict[str, list[float]] = {}
+
+    @property
+    def total(self) -> float:
+        """Cash and all parts; 1 at the beginning."""
+        return self.cash + sum(self.parts)
+
+    def pass_time(self, now: float) -> None:
+        """Hand out the cash of the minutes that have passed since the last call."""
+        minute = int(now // 60.0)
+        if self._minute is None:
+            self._minute = minute
+        passed = minute - self._minute
+        if passed <= 0:
+            return
+        self._minute = minute
+        handed = min(self.cash, self._each * passed)
+        if handed <= 0.0:
+            return
+        self.cash -= handed
+        for i, share in enumerate(self._shares):
+            before = self.parts[i]
+            self.parts[i] = after = before + handed * share
+            for ratios in self._others.values():
+                ratios[i] = (ratios[i] * before + handed * share) / after
+
+    def bet(self, odds: Sequence[float], *, candidate: bool, chance: float, caller: str = ""
+            ) -> None:
+        """Settle one bet for each part.
+
+        Args:
+            odds: how many times likelier the part takes the outcome to be on the candidate.
+            candidate: the arm that it was.
+            chance: the candidate's chance under the null hypothesis, given the outcome.
+            caller: whose outcome it is, "" when nobody knows.
+        """
+        rest = 1.0 - chance
+        if candidate:
+            self.settle([odd / (chance * odd + rest) for odd in odds], caller)
+        else:
+            self.settle([1.0 / (chance * odd + rest) for odd in odds], caller)
+
+    def settle(self, factors: Sequence[float], caller: str = "") -> None:
+        """Multiply each part by its factor, whose mean under the null hypothesis is at most 1."""
+        parts = self.parts
+        for i, factor in enumerate(factors):
+            grown = parts[i] * factor
+            parts[i] = grown if grown < RICH else RICH
+        if not caller:
+            return
+        ratios = self._others.get(caller)
+        if ratios is None:
+            # One who has only ever lowered the wealth cannot be who made it.
+            if max(factors) <= 1.0 or not self._room():
+                return
+            ratios = self._others[caller] = [1.0] * len(parts)
+        for i, factor in enumerate(factors):
+            ratios[i] = min(RICH, ratios[i] / factor)
+
+    def _room(self) -> bool:
+        """Make room for one more caller, in the place of who has done least."""
+        if len(self._others) >= CALLERS:
+            least = max(self._others, key=lambda caller: self._left(self._others[caller]))
+            del self._others[least]
+        return True
+
+    def _left(self, ratios: Sequence[float]) -> float:
+        return self.cash + sum(part * ratio for part, ratio in zip(self.parts, ratios, strict=True))
+
+    def without_worst(self) -> tuple[str, float] | None:
+        """Return the caller who has done most for the wealth and what it would be without his
+        outcomes; None when nobody has raised it."""
+        worst = min(self._others, key=lambda caller: self._left(self._others[caller]), default=None)
+        return None if worst is None else (worst, self._left(self._others[worst]))
+
+    def to_document(self) -> dict[str, Any]:
+        """Return it as JSON, for a take-over."""
+        return {"cash": self.cash, "parts": self.parts, "minute": self._minute,
+                "others": self._others}
+
+    def restore(self, document: dict[str, Any]) -> None:
+        """Go on where :meth:`to_document` was made.
+
+        Raises:
+            ValueError: when it is of another kind of bettor.
+        """
+        parts = [float(part) for part in document["parts"]]
+        if len(parts) != len(self.parts):
+            raise ValueError(f"{len(parts)} parts instead of {len(self.parts)}")
+        self.cash, self.parts = float(document["cash"]), parts
+        self._minute = document["minute"]
+        self._others = {caller: [float(x) for x in ratios]
+                        for caller, ratios in document["others"].items()}
