@@ -5,10 +5,11 @@ from typing import Any
 
 import pytest
 
-from coalmine.control.figures import HANDED_OVER, HOUR_KEPT, Figures, Recognised
+from coalmine.control.figures import HOUR_KEPT, Figures, Recognised
 from coalmine.guardrails import Attempt, Decide, Outcome
 from coalmine.guardrails.attempt import NO_CONVERSATION
 from coalmine.rollout import Promote, Service, Start, apply
+from coalmine.rollout.trial import HANDED_OVER
 from coalmine.routing import Arm, Phase
 
 Make = Callable[..., Any]
@@ -38,7 +39,7 @@ def test_stable_is_compared_by_evidence_only(figures: Make, attempt: Make, clock
     feed(made, *(attempt(Outcome.ERROR, Arm.STABLE, evidence=False, conversation=f"o{n}")
                  for n in range(50)),
          *(attempt(Outcome.OK, Arm.STABLE, conversation=f"s{n}") for n in range(50)))
-    (window,) = made._concurrent.values()
+    window = made.trial._windows[Arm.STABLE][60.0]
     assert (window.judged, window.failures) == (50, 0)
     assert made.arm(Arm.STABLE)["attempts"] == 100
 
@@ -54,7 +55,7 @@ def test_attempts_from_before_the_rollout_are_ignored(
     assert verdict is not None
     assert verdict.decision is Decide.HOLD
     assert made.step_conversations == 0
-    assert made.last_candidate is None
+    assert made.trial.last_candidate is None
 
 
 def test_another_release_is_not_the_candidate(figures: Make, attempt: Make, clock: Any) -> None:
@@ -73,7 +74,7 @@ def test_a_candidate_that_is_down_does_not_fill_its_step(
     """Conversations for which it had no deployment were served by stable."""
     made, _ = figures()
     feed(made, *(attempt(Outcome.DOWN, conversation=f"c{n}") for n in range(50)))
-    assert (made.step_conversations, made.last_candidate) == (0, None)
+    assert (made.step_conversations, made.trial.last_candidate) == (0, None)
 
 
 def test_what_the_client_caused_does_not_fill_the_step(
@@ -82,7 +83,7 @@ def test_what_the_client_caused_does_not_fill_the_step(
     """It is an attempt, so nobody gives up; but it was not judged."""
     made, _ = figures()
     feed(made, attempt(Outcome.CLIENT_ERROR), attempt(Outcome.DISCONNECT, conversation="d"))
-    assert (made.step_conversations, made.last_candidate) == (0, clock.now)
+    assert (made.step_conversations, made.trial.last_candidate) == (0, clock.now)
 
 
 def test_each_step_counts_its_own_conversations(figures: Make, attempt: Make, clock: Any) -> None:
@@ -143,7 +144,7 @@ def test_the_last_attempt_survives_a_take_over(figures: Make, attempt: Make, clo
     feed(made, attempt())
     heir = Figures("chat")
     heir.follow(service, made.document(service, None, clock.now))
-    assert heir.last_candidate == clock.now
+    assert heir.trial.last_candidate == clock.now
 
 
 def test_the_baseline_is_stables_last_quarter_of_an_hour(

@@ -22,10 +22,24 @@ def guardrail(**fields: Any) -> Guardrail:
 CONTRADICTIONS = [
     ({}, "exactly one limit .* found none"),
     ({"max": 0.1, "max_ratio": 2}, "found max and max_ratio"),
-    ({"max": 0.1, "slo": "1s"}, "go together"),
-    ({"max_slo_ratio": 2}, "go together"),
+    ({"max": 0.1, "slo": "1s"}, "goes together"),
+    ({"max_slo_ratio": 2}, "goes together"),
     ({"slo": "1s", "max_slo_ratio": 2}, "error_rate is none"),
     ({"max": 1.5}, "1.5 is more than 1"),
+    ({"metric": "ttft", "max": 1}, "a limit needs a percentile such as ttft_p95"),
+    ({"slo": 1.5, "max_burn_rate": 2}, "1.5 is not between 0 and 1"),
+    ({"slo": 1, "max_burn_rate": 2}, "1 is not between 0 and 1"),
+    ({"max_burn_rate": 2}, "slo goes together"),
+    ({"metric": "ttft_p95", "slo": 0.9, "max_burn_rate": 2}, "ttft_p95 is none"),
+    ({"max": 0.1, "margin": 0.1}, "margin is for rule: evidence"),
+    ({"max": 0.1, "alpha": 0.1}, "alpha is for rule: evidence"),
+    ({"rule": "evidence", "max": 0.1}, "rule: evidence has no max"),
+    ({"rule": "evidence", "metric": "ttft_p95"}, "write ttft"),
+    ({"rule": "evidence", "metric": "timeout_rate"}, "write error_rate"),
+    ({"rule": "evidence", "metric": "throughput"}, "there is no evidence on throughput"),
+    ({"rule": "evidence", "metric": "score", "margin": 1}, "no candidate can be worse by 1"),
+    ({"rule": "evidence", "acceptable": 0}, "greater than 0"),
+    ({"rule": "evidence", "alpha": 0.5}, "less than or equal to 0.2"),
     ({"metric": "availability", "min": 99}, "99 is more than 1"),
     ({"max": -0.1}, "greater than or equal to 0"),
     ({"max_ratio": 0}, "greater than 0"),
@@ -46,9 +60,28 @@ def test_a_guardrail_that_cannot_hold_is_refused(fields: dict[str, Any], said: s
         guardrail(**fields)
 
 
-@pytest.mark.parametrize("limit", [name for name in LIMITS if name != "max_slo_ratio"])
+@pytest.mark.parametrize("limit", [name for name in LIMITS if name not in ("max_slo_ratio", "max_burn_rate")])
 def test_each_limit_alone_is_enough(limit: str) -> None:
     assert getattr(guardrail(**{limit: 0.5}), limit) == 0.5
+
+
+def test_a_burn_rate_has_an_objective_and_a_second_window() -> None:
+    """The short one is a twelfth of the long one, but never shorter than any window."""
+    one = guardrail(slo=0.999, max_burn_rate=14.4, **{"for": "1h"})
+    assert one.spans == (3600.0, 300.0)
+    assert guardrail(slo=0.999, max_burn_rate=14.4).spans == (MIN_WINDOW, MIN_WINDOW)
+
+
+@pytest.mark.parametrize(("fields", "does"), [
+    ({}, Action.ROLLBACK), ({"severity": "critical"}, Action.ROLLBACK),
+    ({"severity": "mild"}, Action.PAUSE), ({"severity": "mild", "action": "rollback"},
+                                           Action.ROLLBACK),
+    ({"severity": "critical", "action": "pause"}, Action.PAUSE),
+])
+def test_severity_says_what_a_breach_does_unless_the_policy_does(
+    fields: dict[str, Any], does: Action
+) -> None:
+    assert guardrail(max=0.1, **fields).does is does
 
 
 def test_an_objective_and_its_ratio_make_a_limit() -> None:
@@ -84,7 +117,7 @@ def test_a_metric_knows_whether_it_is_a_time_or_a_share(metric: Metric) -> None:
 
 
 def test_the_defaults_can_roll_back_and_have_names_of_their_own() -> None:
-    assert any(g.action is Action.ROLLBACK and not g.dry_run for g in DEFAULT_GUARDRAILS)
+    assert any(g.does is Action.ROLLBACK and not g.dry_run for g in DEFAULT_GUARDRAILS)
     assert len({g.name for g in DEFAULT_GUARDRAILS}) == len(DEFAULT_GUARDRAILS)
 
 

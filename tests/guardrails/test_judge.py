@@ -5,12 +5,30 @@ from typing import Any
 
 import pytest
 
-from coalmine.guardrails import Action, Attempt, Decide, Guardrail, Outcome, Status, Window, judge
+from coalmine.guardrails import (
+    Action,
+    Arms,
+    Attempt,
+    Decide,
+    Guardrail,
+    Outcome,
+    Status,
+    Window,
+)
+from coalmine.guardrails import judge as judge_arms
 from coalmine.guardrails.judge import MIN_CALLERS, MIN_CONCURRENT, Finding, weigh
 from coalmine.guardrails.window import window_of
 
 Make = Callable[..., Any]
 EMPTY = Window(60.0)
+
+
+def judge(
+    guardrail: Guardrail, candidate: Window, stable: Window, baseline: dict[str, float],
+    **more: Any,
+) -> Finding:
+    """Judge one guardrail on two windows and a baseline."""
+    return judge_arms(guardrail, Arms(candidate, stable, baseline, **more))
 
 
 # absolute limits ---------------------------------------------------------------------------------

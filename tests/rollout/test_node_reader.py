@@ -33,7 +33,7 @@ BAD = {
         [
             (
                 "7: services.chat.sessions.zzz: is not known "
-                "(known are headers, ttl, on_rollback, grace)"
+                "(known are headers, ttl, on_rollback, grace, closes_after)"
             )
         ],
     ),
@@ -42,7 +42,7 @@ BAD = {
         [
             (
                 "9: services.chat.rollout.steps[0].soak: is not known "
-                "(known are weight, for, min_conversations, approve)"
+                "(known are weight, for, min_conversations, approve, require)"
             )
         ],
     ),
@@ -134,7 +134,7 @@ BAD = {
         [
             (
                 "8: services.chat.guardrails[0]: give exactly one limit of max, min, max_ratio, "
-                "min_ratio, max_increase, max_slo_ratio; found none"
+                "min_ratio, max_increase, max_slo_ratio, max_burn_rate, or rule: evidence; found none"
             ),
             "9: services.chat.guardrails[1].name: the name 'a' is used twice",
         ],
@@ -269,7 +269,7 @@ BAD = {
         [
             (
                 "8: services.chat.guardrails[0]: give exactly one limit of max, min, max_ratio, "
-                "min_ratio, max_increase, max_slo_ratio; found none"
+                "min_ratio, max_increase, max_slo_ratio, max_burn_rate, or rule: evidence; found none"
             )
         ],
     ),
@@ -279,7 +279,7 @@ BAD = {
             '8: services.chat.guardrails[0].max: must be a number, found "high"',
             (
                 "8: services.chat.guardrails[0]: give exactly one limit of max, min, max_ratio, "
-                "min_ratio, max_increase, max_slo_ratio; found max and max_ratio"
+                "min_ratio, max_increase, max_slo_ratio, max_burn_rate, or rule: evidence; found max and max_ratio"
             ),
         ],
     ),
@@ -294,7 +294,7 @@ BAD = {
     ),
     "an objective for what is no latency": (
         service("guardrails:\n  - {name: a, metric: error_rate, slo: 1s, max_slo_ratio: 2}"),
-        ["8: services.chat.guardrails[0].slo: slo is for latencies, error_rate is none"],
+        ["8: services.chat.guardrails[0].slo: slo with max_slo_ratio is for percentiles of latencies, error_rate is none"],
     ),
     "two guardrails of one name": (
         service(

@@ -273,9 +273,10 @@ class Controller:
             return service
         figures: dict[str, Any] = {}
         if verdict is not None:
-            known = self._figures[service.name]
+            trial = self._figures[service.name].trial
             figures = {"verdict": verdict_document(verdict),
-                       "first_failure": known.first_failure, "last_failure": known.last_failure}
+                       "first_failure": trial.first_failure if trial else None,
+                       "last_failure": trial.last_failure if trial else None}
         if not state.swap(service, after, entry_of(service, after, event, figures)):
             return service  # another came first; the next round sees what it did
         log.info("%s: %s → %s: %s", service.name, service.phase.value, after.phase.value,
@@ -300,7 +301,7 @@ def _observed(service: Service, figures: Figures, verdict: Verdict | None, worke
         now=now,
         verdict=verdict,
         step_conversations=figures.step_conversations,
-        last_candidate=figures.last_candidate,
+        last_candidate=figures.trial.last_candidate if figures.trial else None,
         in_flight={beat.worker: beat.in_flight[name] for beat in workers
                    if beat.in_flight.get(name)},
         behind=tuple(beat.worker for beat in workers

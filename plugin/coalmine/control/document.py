@@ -31,7 +31,16 @@ class GuardrailDocument(_Model):
         "own share is smaller; null where its own figure counts.")
     against: Literal["stable", "baseline", "limit"] | None = Field(
         description="What it is judged against.")
-    evidence: float | None = Field(description="Evidence against the candidate; null without any.")
+    evidence: float | None = Field(
+        description="Evidence that the candidate is worse, 1 at the beginning; null where there is "
+        "none on this metric.")
+    bar: float | None = Field(
+        description="The evidence at which it acts; null for those with a limit.")
+    decided_in: float | None = Field(
+        description="Seconds till the bar is reached if all goes on as it did; null if never.")
+    proven: float | None = Field(
+        description="Evidence that the candidate is no worse, proven from 20 on; null where no "
+        "step asks for it.")
     dry_run: bool = Field(description="It is judged and shown, and never acts.")
     sentence: str = Field(description="The same in words.")
 

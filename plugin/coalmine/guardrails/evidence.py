@@ -10,9 +10,8 @@ from __future__ import annotations
 
 import math
 from collections import Counter, deque
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from dataclasses import dataclass
-from enum import Enum
 from typing import Any
 
 from coalmine.guardrails.attempt import Attempt, Outcome
@@ -25,6 +24,7 @@ from coalmine.guardrails.detectors import (
     Tail,
 )
 from coalmine.guardrails.histogram import bucket_of
+from coalmine.guardrails.measure import READ, Measure
 from coalmine.guardrails.sample_ratio import SampleRatio
 from coalmine.guardrails.scale import Scale
 from coalmine.guardrails.units import OPENING, Unit, unit_of
@@ -41,18 +41,6 @@ ACTIVE = 5
 
 GROWTH = 30
 """Minutes over which the growth of the wealth is told."""
-
-
-class Measure(str, Enum):
-    """What is compared."""
-
-    ERRORS = "errors"
-    TTFT = "ttft"
-    INTER_TOKEN = "inter_token"
-    REQUEST = "request"
-    TOKENS = "tokens"
-    COST = "cost"
-    SCORE = "score"
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,19 +64,6 @@ class Question:
         """Its name in documents."""
         return f"{self.measure.value}{'<' if self.against else '>'}{self.margin:g}"
 
-
-_READ: dict[Measure, Callable[[Attempt], float | None]] = {
-    Measure.TTFT: lambda attempt: attempt.ttft,
-    Measure.INTER_TOKEN: lambda attempt: attempt.inter_token,
-    Measure.REQUEST: lambda attempt: attempt.seconds or None,
-    # In thousands and tens, as the histogram's range is made for seconds.
-    Measure.TOKENS: lambda attempt: None if attempt.tokens is None else attempt.tokens / 1000,
-    Measure.COST: lambda attempt: None if attempt.cost is None else attempt.cost * 10,
-    Measure.SCORE: lambda attempt: None if attempt.score is None else 1.0 - attempt.score,
-}
-
-LATENCIES = frozenset({Measure.TTFT, Measure.INTER_TOKEN, Measure.REQUEST})
-"""What depends on the load."""
 
 _WITHOUT_TAIL = frozenset({Measure.INTER_TOKEN})
 """A mean over many tokens; its tail is the request's."""
@@ -149,10 +124,13 @@ class Evidence:
     Args:
         questions: what is asked.
         horizon: seconds over which a late regression is provided for: the planned length.
+        idle: seconds without a turn after which a conversation is closed.
     """
 
-    def __init__(self, questions: Iterable[Question], *, horizon: float) -> None:
+    def __init__(self, questions: Iterable[Question], *, horizon: float, idle: float = IDLE
+                 ) -> None:
         self._horizon = horizon
+        self._idle_after = idle
         self._scales: dict[Measure, Scale] = {}
         self._detectors: list[Detector] = []
         self.tests = {question: SequentialTest(question, self._make(question))
@@ -166,10 +144,8 @@ class Evidence:
         self._minute = -1
         self._admitted: Counter[str] = Counter()
         self._active = 0
-        self.comparable = True
-        """Whether latencies speak against the candidate now."""
-        self.provable = True
-        """Whether latencies speak for it."""
+        self._callers: Counter[str] = Counter()
+        self._aliases: dict[str, str] = {}
 
     def _make(self, question: Question) -> list[Detector]:
         measure, margin, against = question.measure, question.margin, question.against
@@ -181,14 +157,14 @@ class Evidence:
             made.append(FirstFailure(margin=margin, horizon=self._horizon,
                                      place=place + len(made), against=against))
         elif measure is Measure.SCORE:
-            made = [Mean(_READ[measure], margin=margin, horizon=self._horizon, place=place,
+            made = [Mean(READ[measure], margin=margin, horizon=self._horizon, place=place,
                          against=against)]
         else:
             scale = self._scales.setdefault(measure, Scale())
-            made = [Shift(_READ[measure], scale, margin=margin, horizon=self._horizon,
+            made = [Shift(READ[measure], scale, margin=margin, horizon=self._horizon,
                           place=place, against=against)]
             if detectors_of(question) == 2:
-                made.append(Tail(_READ[measure], scale, margin=margin, horizon=self._horizon,
+                made.append(Tail(READ[measure], scale, margin=margin, horizon=self._horizon,
                                  place=place + 1))
         self._detectors += made
         return made
@@ -203,7 +179,7 @@ class Evidence:
             self._tell(unit, attempt)
         if attempt.arm is Arm.STABLE and attempt.outcome is Outcome.OK:
             for measure, scale in self._scales.items():
-                value = _READ[measure](attempt)
+                value = READ[measure](attempt)
                 if value is not None:
                     scale.add(attempt.at, bucket_of(value))
 
@@ -240,8 +216,9 @@ class Evidence:
         unit = Unit(candidate=candidate, chance=chance, caller=attempt.caller, began=attempt.at,
                     detectors=len(self._detectors))
         self._units[name] = unit
+        self._count_caller(attempt.caller, attempt.alias)
         self._openings.append((attempt.at + OPENING, name))
-        self._idle.append((attempt.at + IDLE, name))
+        self._idle.append((attempt.at + self._idle_after, name))
         self.sample_ratio.add(candidate=candidate, chance=chance)
         for detector in self._detectors:
             detector.begin(unit)
@@ -262,9 +239,9 @@ class Evidence:
     def close(self, conversation: str, at: float) -> None:
         """A conversation has ended."""
         self.pass_time(at)
-        unit = self._units.pop(conversation, None)
+        unit = self._units.get(conversation)
         if unit is not None:
-            self._reveal(unit)
+            self._forget(conversation, unit)
 
     def pass_time(self, now: float) -> None:
         """Let the clock pass: openings end, idle conversations close, cash is handed out."""
@@ -278,10 +255,10 @@ class Evidence:
             unit = self._units.get(name)
             if unit is None:
                 continue
-            if unit.seen + IDLE > now:
-                idle.append((unit.seen + IDLE, name))
+            if unit.seen + self._idle_after > now:
+                idle.append((unit.seen + self._idle_after, name))
             else:
-                del self._units[name]
+                self._forget(name, unit)
         minute = int(now // 60.0)
         if minute == self._handed:
             return
@@ -291,6 +268,28 @@ class Evidence:
         self.sample_ratio.wealth.pass_time(now)
         for test in self.tests.values():
             test.note(now)
+
+    def _forget(self, name: str, unit: Unit) -> None:
+        self._reveal(unit)
+        del self._units[name]
+        self._callers[unit.caller] -= 1
+        if self._callers[unit.caller] <= 0:
+            del self._callers[unit.caller]
+            self._aliases.pop(unit.caller, None)
+
+    def _count_caller(self, caller: str, alias: str) -> None:
+        self._callers[caller] += 1
+        if alias:
+            self._aliases[caller] = alias
+
+    @property
+    def callers(self) -> int:
+        """Callers with a conversation that has not ended."""
+        return len(self._callers)
+
+    def alias_of(self, caller: str) -> str:
+        """The key alias of a caller, or its hash when it has none."""
+        return self._aliases.get(caller, caller)
 
     def _reveal(self, unit: Unit) -> None:
         if unit.open:
@@ -315,6 +314,7 @@ class Evidence:
                        for measure, scale in self._scales.items()},
             "sample_ratio": self.sample_ratio.to_document(),
             "units": units,
+            "aliases": self._aliases,
             "left_out": dict(self.left_out),
         }
 
@@ -338,7 +338,8 @@ class Evidence:
             unit.notes = [detector.unpack(packed) for detector, packed
                           in zip(self._detectors, unit.notes, strict=True)]
             self._units[name] = unit
+            self._count_caller(unit.caller, document["aliases"].get(unit.caller, ""))
         for unit_name, unit in sorted(self._units.items(), key=lambda item: item[1].began):
             if unit.open:
                 self._openings.append((unit.began + OPENING, unit_name))
-            self._idle.append((unit.seen + IDLE, unit_name))
+            self._idle.append((unit.seen + self._idle_after, unit_name))

@@ -9,6 +9,7 @@ from typing import Any
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from coalmine.guardrails.durations import Seconds
+from coalmine.guardrails.measure import Measure
 
 MIN_WINDOW = 30.0
 """Seconds: the shortest window over which a rate or a percentile is judged."""
@@ -35,6 +36,24 @@ class Metric(str, Enum):
     TOKENS_PER_REQUEST = "tokens_per_request"
     COST_PER_REQUEST = "cost_per_request"
     THROUGHPUT = "throughput"
+    SCORE = "score"
+    TTFT = "ttft"
+    INTER_TOKEN = "inter_token"
+    REQUEST = "request"
+
+    @property
+    def is_whole(self) -> bool:
+        """Whether it is a whole distribution, which only evidence can judge."""
+        return self in (Metric.TTFT, Metric.INTER_TOKEN, Metric.REQUEST)
+
+    @property
+    def measure(self) -> Measure | None:
+        """What evidence compares for it, None where it cannot."""
+        if self.is_share:
+            return Measure.ERRORS
+        if self is Metric.THROUGHPUT:
+            return None
+        return Measure(self.value.rsplit("_p", 1)[0])
 
     @property
     def is_latency(self) -> bool:
@@ -62,12 +81,22 @@ class Action(str, Enum):
     ROLLBACK = "rollback"
 
 
-LIMITS = ("max", "min", "max_ratio", "min_ratio", "max_increase", "max_slo_ratio")
-"""The limits that a guardrail can have. Exactly one is given."""
+class Rule(str, Enum):
+    """How a guardrail decides."""
+
+    STATIC = "static"
+    EVIDENCE = "evidence"
+
+
+LIMITS = ("max", "min", "max_ratio", "min_ratio", "max_increase", "max_slo_ratio", "max_burn_rate")
+"""The limits that a static guardrail can have. Exactly one is given."""
+
+_FOR_EVIDENCE = ("margin", "acceptable", "alpha")
+"""What only a guardrail of evidence has."""
 
 
 class Guardrail(BaseModel):
-    """One guardrail of a policy. Exactly one limit; comparisons are strict."""
+    """One guardrail of a policy. Exactly one limit, or `rule: evidence`; comparisons are strict."""
 
     model_config = ConfigDict(
         frozen=True, extra="forbid", populate_by_name=True, allow_inf_nan=False
@@ -75,6 +104,10 @@ class Guardrail(BaseModel):
 
     name: str = Field(min_length=1, max_length=64, description="Its name in status, log, metrics.")
     metric: Metric = Field(description="What it looks at.")
+    rule: Rule = Field(
+        Rule.STATIC, description="`static` compares with a limit, `evidence` with stable, over all "
+        "conversations of the rollout, by a test that stays valid while looking all the time."
+    )
     max: float | None = Field(
         None, ge=0, strict=True, description="Absolute upper limit, in the metric's unit."
     )
@@ -99,16 +132,39 @@ class Guardrail(BaseModel):
         strict=True,
         description="Upper limit as a relative increase over stable; 0.3 is +30 %.",
     )
-    slo: Seconds | None = Field(None, gt=0, description="The objective of a latency, a duration.")
+    slo: Seconds | None = Field(
+        None, gt=0, description="The objective: of a latency a duration, of a share the part that "
+        "must go well, between 0 and 1 (0.999)."
+    )
     max_slo_ratio: float | None = Field(
         None, gt=0, strict=True, description="Upper limit as a multiple of `slo`."
+    )
+    max_burn_rate: float | None = Field(
+        None, gt=0, strict=True, description="Upper limit of the speed at which the error budget "
+        "(1 − `slo`) is used up, over `for` and over a twelfth of it; 1 uses it up exactly."
     )
     window: Seconds = Field(
         0.0,
         alias="for",
         description="Window over which the metric is taken, a duration; at least 30 s count.",
     )
-    action: Action = Field(Action.ROLLBACK, description="What a breach does.")
+    margin: float | None = Field(
+        None, ge=0, le=10, strict=True, description="Evidence: how much worse than stable the "
+        "candidate may be, as a share of stable's figure (0.1 is 10 %); of `score` a difference. "
+        "Default 0.1, for `score` 0.01."
+    )
+    acceptable: float | None = Field(
+        None, gt=0, le=10, strict=True, description="Evidence: up to how much worse it must be "
+        "proven to be no more, where a step says `require: evidence`. Default 1 for rates (twice "
+        "as many), 0.3 for the rest, for `score` 0.05."
+    )
+    alpha: float | None = Field(
+        None, gt=0, le=0.2, strict=True, description="Evidence: its part of the service's `alpha`; "
+        "default an equal share of what others leave."
+    )
+    action: Action | None = Field(
+        None, description="What a breach does; default by severity: `mild` pauses, else rollback."
+    )
     severity: Severity = Field(
         Severity.MAJOR, description="How bad a breach is; `mild` lets conversations finish."
     )
@@ -132,9 +188,44 @@ class Guardrail(BaseModel):
         return max(self.window, MIN_WINDOW)
 
     @property
+    def short(self) -> float:
+        """The second, short window of a burn rate, in seconds."""
+        return max(self.window / 12, MIN_WINDOW)
+
+    @property
+    def spans(self) -> tuple[float, ...]:
+        """The windows that it needs, in seconds."""
+        if self.rule is Rule.EVIDENCE:
+            return ()
+        return (self.seconds,) if self.max_burn_rate is None else (self.seconds, self.short)
+
+    @property
     def relative(self) -> bool:
-        """Whether it compares with stable."""
+        """Whether it compares with stable's figure."""
         return any(v is not None for v in (self.max_ratio, self.min_ratio, self.max_increase))
+
+    @property
+    def does(self) -> Action:
+        """What a breach does."""
+        if self.action is not None:
+            return self.action
+        return Action.PAUSE if self.severity is Severity.MILD else Action.ROLLBACK
+
+    @property
+    def worse_by(self) -> float:
+        """Margin of the evidence that the candidate is worse."""
+        if self.margin is not None:
+            return self.margin
+        return 0.01 if self.metric is Metric.SCORE else 0.1
+
+    @property
+    def no_worse_by(self) -> float:
+        """Margin of the evidence that it is not."""
+        if self.acceptable is not None:
+            return self.acceptable
+        if self.metric is Metric.SCORE:
+            return 0.05
+        return 1.0 if self.metric.is_share else 0.3
 
     @classmethod
     def contradictions(
@@ -144,20 +235,28 @@ class Guardrail(BaseModel):
 
         `values` holds them by name; `...` stands for one that is given but cannot be read.
         """
+        metric = values.get("metric")
+        if values.get("rule") is Rule.EVIDENCE:
+            yield from _of_evidence(values, metric)
+            return
         given = [name for name in LIMITS if values.get(name) is not None]
         if len(given) != 1:
             found = f"found {' and '.join(given)}" if given else "found none"
-            yield (), f"give exactly one limit of {', '.join(LIMITS)}; {found}"
-        slo, metric = values.get("slo"), values.get("metric")
-        if (slo is None) != (values.get("max_slo_ratio") is None):
-            yield (), "slo and max_slo_ratio go together"
+            yield (), (f"give exactly one limit of {', '.join(LIMITS)}, or rule: evidence; "
+                       f"{found}")
+        for name in _FOR_EVIDENCE:
+            if values.get(name) is not None:
+                yield (name,), f"{name} is for rule: evidence"
+        yield from _of_slo(values, metric)
         if not isinstance(metric, Metric):
             return
-        if slo is not None and not metric.is_latency:
-            yield ("slo",), f"slo is for latencies, {metric.value} is none"
+        if metric.is_whole:
+            yield ("metric",), (f"{metric.value} is a whole distribution: rule: evidence judges "
+                                f"it, a limit needs a percentile such as {metric.value}_p95")
         for name in ("max", "min"):
             limit = values.get(name)
-            if metric.is_share and isinstance(limit, (int, float)) and limit > 1.0:
+            share = metric.is_share or metric is Metric.SCORE
+            if share and isinstance(limit, (int, float)) and limit > 1.0:
                 yield (name,), f"{limit:g} is more than 1, and {metric.value} is a share, 0 to 1"
 
     @model_validator(mode="after")
@@ -167,44 +266,51 @@ class Guardrail(BaseModel):
         return self
 
 
-DEFAULT_GUARDRAILS: tuple[Guardrail, ...] = (
-    Guardrail.model_validate(
-        {
-            "name": "errors",
-            "metric": "error_rate",
-            "max_ratio": 2,
-            "for": 120,
-            "action": "rollback",
-            "alone": True,
-        }
-    ),
-    Guardrail.model_validate(
-        {
-            "name": "hard-errors",
-            "metric": "error_rate",
-            "max": 0.05,
-            "for": 180,
-            "action": "rollback",
-            "severity": "critical",
-        }
-    ),
-    Guardrail.model_validate(
-        {
-            "name": "ttft-p95",
-            "metric": "ttft_p95",
-            "max_increase": 0.3,
-            "for": 300,
-            "action": "pause",
-        }
-    ),
-    Guardrail.model_validate(
-        {
-            "name": "request-p95",
-            "metric": "request_p95",
-            "max_increase": 0.5,
-            "for": 300,
-            "action": "pause",
-        }
-    ),
-)
+def _of_slo(values: Mapping[str, Any], metric: Any) -> Iterator[tuple[tuple[str, ...], str]]:
+    slo, ratio, burn = (values.get(name) for name in ("slo", "max_slo_ratio", "max_burn_rate"))
+    if (slo is None) != (ratio is None and burn is None):
+        yield (), "slo goes together with max_slo_ratio (latencies) or max_burn_rate (rates)"
+    if slo is None or not isinstance(metric, Metric):
+        return
+    if burn is None and not metric.is_latency:
+        yield ("slo",), (f"slo with max_slo_ratio is for percentiles of latencies, {metric.value} "
+                         "is none")
+    if burn is not None and not metric.is_share:
+        yield ("max_burn_rate",), f"a burn rate is for rates, {metric.value} is none"
+    elif burn is not None and isinstance(slo, float) and not 0.0 < slo < 1.0:
+        yield ("slo",), (f"{slo:g} is not between 0 and 1: write the part that must go well, such "
+                         "as 0.999")
+
+
+def _of_evidence(values: Mapping[str, Any], metric: Any
+                 ) -> Iterator[tuple[tuple[str, ...], str]]:
+    for name in (*LIMITS, "slo"):
+        if values.get(name) is not None:
+            yield (name,), f"rule: evidence has no {name}; margin says how much worse is tolerated"
+    if not isinstance(metric, Metric):
+        return
+    if metric.measure is None:
+        yield ("metric",), f"there is no evidence on {metric.value}: no conversation has one"
+    if metric in (Metric.TIMEOUT_RATE, Metric.AVAILABILITY):
+        yield ("metric",), f"evidence on {metric.value} is that on error_rate: write error_rate"
+    if metric.is_latency:
+        whole = metric.value.rsplit("_p", 1)[0]
+        yield ("metric",), f"evidence compares whole distributions: write {whole}"
+    for name in ("margin", "acceptable"):
+        margin = values.get(name)
+        if metric is Metric.SCORE and isinstance(margin, (int, float)) and margin >= 1.0:
+            yield (name,), (f"a score is between 0 and 1: no candidate can be worse by "
+                            f"{margin:g}")
+
+
+DEFAULT_GUARDRAILS: tuple[Guardrail, ...] = tuple(map(Guardrail.model_validate, (
+    {"name": "errors", "metric": "error_rate", "rule": "evidence", "severity": "critical"},
+    {"name": "ttft", "metric": "ttft", "rule": "evidence"},
+    {"name": "inter-token", "metric": "inter_token", "rule": "evidence"},
+    # A release that says more takes longer: that is for people to judge.
+    {"name": "request", "metric": "request", "rule": "evidence", "margin": 0.5,
+     "severity": "mild"},
+    {"name": "score", "metric": "score", "rule": "evidence"},
+    {"name": "hard-errors", "metric": "error_rate", "max": 0.2, "for": 180, "severity": "critical"},
+)))
 """What protects a policy that names no guardrails."""

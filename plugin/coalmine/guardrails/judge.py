@@ -1,4 +1,4 @@
-"""Judging: every guardrail against the windows of both arms, none left out, worst one first.
+"""Judging a static guardrail against the windows of both arms, and weighing all findings.
 
 A share is compared with stable's, but with no less than one failure's worth: one failure in as
 many attempts as the smaller of the two sides has. So an errorless stable arm neither lets a bad
@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from enum import Enum
 from functools import partial
 
+from coalmine.guardrails.alpha import PROVEN
 from coalmine.guardrails.durations import in_words
 from coalmine.guardrails.guardrail import Action, Guardrail, Metric, Severity
 from coalmine.guardrails.window import Window
@@ -47,7 +48,11 @@ class Finding:
             own figure counts.
         against: ``stable``, ``baseline``, ``limit`` or None.
         sentence: the same in words.
-        evidence: the wealth of the evidence against the candidate, None when there is none.
+        evidence: the wealth of the evidence that the candidate is worse, 1 at the beginning; None
+            when there is none on its metric.
+        bar: the evidence at which it acts, None for static ones.
+        decided_in: seconds till the bar is reached if all goes on as it did, None if never.
+        proven: the wealth of the evidence that the candidate is no worse, None where not asked for.
         action: what it asks for now, None when it asks for nothing.
         lone_caller: the only caller that the breach comes from, None otherwise.
     """
@@ -61,6 +66,9 @@ class Finding:
     one_in: int | None = None
     against: str | None = None
     evidence: float | None = None
+    bar: float | None = None
+    decided_in: float | None = None
+    proven: float | None = None
     action: Action | None = None
     lone_caller: str | None = None
 
@@ -71,7 +79,7 @@ def figure(metric: Metric, value: float | None) -> str:
         return "unknown"
     if metric.is_share:
         return f"{value * 100:.3g} %"
-    if metric.is_latency:
+    if metric.is_latency or metric.is_whole:
         return f"{value * 1000:.4g} ms"
     return f"{value:.4g}"
 
@@ -125,27 +133,39 @@ def _beyond(value: float, limit: float, lower: bool) -> bool:
     return value < limit if lower else value > limit
 
 
-def judge(
-    guardrail: Guardrail, candidate: Window, stable: Window, baseline: Mapping[str, float]
-) -> Finding:
-    """Judge one guardrail.
+@dataclass(frozen=True, slots=True)
+class Arms:
+    """What a static guardrail is judged on.
 
-    Args:
-        guardrail: the guardrail.
+    Attributes:
         candidate: the candidate's window, as long as the guardrail's.
         stable: the concurrent stable arm's, of the same length.
         baseline: stable's figures from before the rollout, by metric.
+        evidence: the wealth of the evidence that the candidate is worse on this metric, None where
+            there is none.
+        shared_host: the arms share a host, so that stable's trouble may be the candidate's doing.
     """
-    metric = guardrail.metric
+
+    candidate: Window
+    stable: Window
+    baseline: Mapping[str, float]
+    evidence: float | None = None
+    shared_host: bool = False
+
+
+def judge(guardrail: Guardrail, arms: Arms) -> Finding:
+    """Judge one static guardrail."""
+    metric, candidate = guardrail.metric, arms.candidate
     value = candidate.value(metric)
     reference, against, attempts = None, "limit", math.inf
     if guardrail.relative:
-        reference, against, attempts = _reference(guardrail, stable, baseline)
+        reference, against, attempts = _reference(guardrail, arms.stable, arms.baseline)
     one = 1 / max(1.0, min(candidate.units(metric), attempts))
     limit, lower = _limit(guardrail, reference, one)
     raised = limit != _limit(guardrail, reference)[0]
     one_in = round(1 / one) if raised else None
-    say = partial(Finding, guardrail, candidate=value, stable=reference, against=against)
+    say = partial(Finding, guardrail, candidate=value, stable=reference, against=against,
+                  evidence=arms.evidence)
 
     conversations = candidate.conversations_for(metric)
     enough = conversations >= guardrail.min_conversations
@@ -172,12 +192,53 @@ def judge(
         return say(status=Status.OK, sentence=f"{guardrail.name}: {words} ({bound})")
 
     sentence = f"{guardrail.name}: {words} over {in_words(guardrail.seconds)} ({bound})"
-    action = None if guardrail.dry_run else guardrail.action
+    theirs = _shown_too(metric, arms.stable, value, limit, lower)
+    if theirs is not None and against != "stable":
+        if not arms.shared_host:
+            return say(status=Status.OK, stable=theirs, sentence=f"{sentence}; stable shows it too "
+                       f"({figure(metric, theirs)}), so it is not the candidate's")
+        sentence += "; stable shows it too, but the arms share a host"
     lone = _lone_caller(guardrail, candidate, reference, attempts)
+    action, why = act(guardrail, lone, arms.evidence)
+    return say(status=Status.BREACH, sentence=sentence + why, action=action, lone_caller=lone)
+
+
+def act(guardrail: Guardrail, lone: str | None, evidence: float | None
+        ) -> tuple[Action | None, str]:
+    """Return what a breach asks for, and why it asks for less than the policy says, in words."""
+    does = guardrail.does
+    why = ""
     if lone is not None:
-        sentence += f"; it vanishes without the key {lone}, so it only pauses"
-        action = action and Action.PAUSE
-    return say(status=Status.BREACH, sentence=sentence, action=action, lone_caller=lone)
+        does, why = Action.PAUSE, f"; it vanishes without the key {lone}, so it only pauses"
+    elif does is Action.ROLLBACK and guardrail.relative and not guardrail.alone:
+        if evidence is None:
+            does, why = Action.PAUSE, "; no evidence can corroborate it, so it only pauses"
+        elif evidence < PROVEN:
+            does, why = Action.PAUSE, (f"; evidence {evidence:.3g} of the {PROVEN:g} that would "
+                                       "corroborate it, so it only pauses")
+        else:
+            why = f"; corroborated by evidence {evidence:.3g}"
+    return (None if guardrail.dry_run else does), why
+
+
+def _shown_too(metric: Metric, stable: Window, value: float, limit: float, lower: bool
+               ) -> float | None:
+    """Return stable's figure of the same minutes if it shows the breach too, else None.
+
+    A share of failures counts as shown where the candidate's is no more than twice stable's: at the
+    edge of an incident that hits both arms, chance says which crosses the limit first.
+    """
+    if stable.judged < MIN_CONCURRENT:
+        return None
+    theirs = stable.value(metric)
+    if theirs is None:
+        return None
+    if _beyond(theirs, limit, lower):
+        return theirs
+    if metric.is_share:
+        bad, most = (1.0 - value, 1.0 - theirs) if lower else (value, theirs)
+        return theirs if bad <= 2.0 * most else None
+    return None
 
 
 _NAMES = {"stable": "stable", "baseline": "recorded baseline"}
@@ -211,6 +272,18 @@ def _lone_caller(
     if rest is not None and limit is not None and _beyond(rest, limit, lower):
         return None
     return candidate.alias_of(worst)
+
+
+def lone_burner(guardrail: Guardrail, candidate: Window, limit: float) -> str | None:
+    """The same for a share of failures that must not pass `limit`."""
+    metric = guardrail.metric
+    if candidate.callers < MIN_CALLERS:
+        return None
+    worst = candidate.worst_caller(metric, limit)
+    if worst is None:
+        return None
+    bad, units = candidate.share_without(metric, worst)
+    return None if bad > 1 and bad / units > limit else candidate.alias_of(worst)
 
 
 class Decide(str, Enum):
@@ -251,13 +324,15 @@ def _badness(finding: Finding) -> tuple[int, int, int]:
     )
 
 
-def weigh(findings: Iterable[Finding], *, step_over: bool, holding: str) -> Verdict:
+def weigh(findings: Iterable[Finding], *, step_over: bool, holding: str, unproven: str = "",
+          ) -> Verdict:
     """Return the verdict on all findings together; the worst one decides.
 
     Args:
         findings: one for each guardrail.
         step_over: whether soak and minimum of the step are reached.
         holding: what is still waited for, in words, when nothing is broken.
+        unproven: why the rollout must not grow although the step is over; "" when it may.
     """
     ranked = tuple(sorted(findings, key=_badness, reverse=True))
     worst = ranked[0] if ranked and ranked[0].action is not None else None
@@ -271,6 +346,8 @@ def weigh(findings: Iterable[Finding], *, step_over: bool, holding: str) -> Verd
             Decide.HOLD, f"soak and minimum reached, but nothing could be judged: "
             f"{'; '.join(f.sentence for f in acting[:3])}", ranked,
         )
+    if step_over and unproven:
+        return Verdict(Decide.HOLD, f"soak and minimum reached, but {unproven}", ranked)
     if step_over:
         return Verdict(Decide.PROMOTE, "soak and minimum reached, nothing is broken", ranked)
     return Verdict(Decide.HOLD, holding, ranked)

@@ -22,6 +22,7 @@ _READ: dict[str, Callable[[Attempt], float | None]] = {
     "request": lambda attempt: attempt.seconds,
     "tokens_per_request": lambda attempt: attempt.tokens,
     "cost_per_request": lambda attempt: attempt.cost,
+    "score": lambda attempt: attempt.score,
 }
 """What of an answered attempt goes into a metric, by the metric's name without its percentile."""
 
@@ -50,6 +51,8 @@ class Window:
         self._with_tokens = 0
         self._cost = 0.0
         self._with_cost = 0
+        self._score = 0.0
+        self._with_score = 0
 
     def add(self, attempt: Attempt) -> None:
         """Take in one attempt. They come nearly in order; one that comes late is put in its place.
@@ -110,6 +113,9 @@ class Window:
             self._with_cost += sign
             # Sums of floats keep a rest of what was taken away; an empty one is exactly 0.
             self._cost = self._cost + sign * attempt.cost if self._with_cost else 0.0
+        if attempt.score is not None:
+            self._with_score += sign
+            self._score = self._score + sign * attempt.score if self._with_score else 0.0
 
     @property
     def judged(self) -> int:
@@ -190,8 +196,8 @@ class Window:
     def value(self, metric: Metric) -> float | None:
         """Return the metric over the window, None without data.
 
-        Rates are shares, latencies seconds, tokens and cost a request's mean, and throughput
-        answered attempts a second.
+        Rates are shares, latencies seconds (of a whole distribution the median), tokens, cost and
+        score a request's mean, and throughput answered attempts a second.
         """
         if metric is Metric.AVAILABILITY:
             asked = self.units(metric)
@@ -200,6 +206,8 @@ class Window:
             return self._tokens / self._with_tokens if self._with_tokens else None
         if metric is Metric.COST_PER_REQUEST:
             return self._cost / self._with_cost if self._with_cost else None
+        if metric is Metric.SCORE:
+            return self._score / self._with_score if self._with_score else None
         judged = self.judged
         if not judged:
             return None
@@ -207,9 +215,9 @@ class Window:
             return self.bad(metric) / judged
         if metric is Metric.THROUGHPUT:
             return self._answered / self.span
-        name, percent = metric.value.rsplit("_p", 1)
+        name, _, percent = metric.value.partition("_p")
         times = {"ttft": self._ttft, "inter_token": self._inter_token, "request": self._request}
-        return times[name].percentiles([int(percent) / 100])[0]
+        return times[name].percentiles([int(percent or 50) / 100])[0]
 
 
 def _speaks_against(attempt: Attempt, metric: Metric) -> bool:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from coalmine.guardrails.guardrail import Action
+from coalmine.guardrails.guardrail import Action, Rule
 from coalmine.rollout.policy import Policy, ServicePolicy
 from coalmine.rollout.problems import Path
 
@@ -34,17 +34,18 @@ def _doubts_of(service: ServicePolicy) -> Iterator[Doubt]:
         )
     if plan.bake == 0:
         yield ("rollout", "bake"), "with 0 nothing is watched after the last step", "give 24h"
-    if not any(g.action is Action.ROLLBACK and not g.dry_run for g in service.guardrails):
+    if not any(g.does is Action.ROLLBACK and not g.dry_run for g in service.guardrails):
         yield (
             ("guardrails",),
             "none rolls back, so only a person can",
             "give one of them action: rollback",
         )
-    relative = [g.name for g in service.guardrails if g.relative]
-    if plan.holdback == 0 and plan.bake > 0 and relative:
+    comparing = [g.name for g in service.guardrails if g.relative or g.rule is Rule.EVIDENCE]
+    if plan.holdback == 0 and plan.bake > 0 and comparing:
         yield (
             ("rollout", "holdback"),
-            f"with 0 the bake judges {', '.join(relative)} against the recorded baseline only",
+            f"with 0 the bake has nothing to compare with: {', '.join(comparing)} know the "
+            "recorded baseline at best, and evidence grows no more",
             "give 2",
         )
     if service.sessions.on_rollback == "finish":

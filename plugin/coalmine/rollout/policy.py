@@ -7,13 +7,14 @@ rollout. Reading the file, with all errors at once, is :mod:`coalmine.rollout.po
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validator
 
+from coalmine.guardrails.alpha import ALPHA, misfits
 from coalmine.guardrails.durations import Seconds
-from coalmine.guardrails.guardrail import DEFAULT_GUARDRAILS, Guardrail
+from coalmine.guardrails.guardrail import DEFAULT_GUARDRAILS, Guardrail, Rule
 from coalmine.release import Slot
 
 if TYPE_CHECKING:
@@ -136,6 +137,9 @@ class Sessions(_Model):
     grace: Seconds = Field(
         60.0, description="After a start, ids first seen within it are taken for old."
     )
+    closes_after: Seconds = Field(
+        900.0, gt=0, description="How long an idle conversation can still tell something."
+    )
 
 
 class Step(_Model):
@@ -152,6 +156,9 @@ class Step(_Model):
         description="Candidate conversations that the step needs at least; one also with 0.",
     )
     approve: bool = Field(False, description="Wait for a person's promote at the step's end.")
+    require: Literal["evidence"] | None = Field(
+        None, description="`evidence` ends the step only when the candidate is proven no worse."
+    )
 
 
 class RolloutPlan(_Model):
@@ -191,6 +198,17 @@ class RolloutPlan(_Model):
             highest = max(highest, weight)
 
 
+def _unprovable(plan: Any, guardrails: Iterable[Any]) -> Iterator[Contradiction]:
+    """Yield the first step that requires evidence of which no guardrail gathers any."""
+    if any(getattr(g, "rule", Rule.EVIDENCE) is Rule.EVIDENCE for g in guardrails):
+        return
+    for index, step in enumerate(_readable(getattr(plan, "steps", ()))):
+        if getattr(step, "require", None):
+            where = ("rollout", "steps", index, "require")
+            yield where, "no guardrail has rule: evidence, so nothing can ever be proven"
+            return
+
+
 class ServicePolicy(_Model):
     """How one service is rolled out."""
 
@@ -200,6 +218,13 @@ class ServicePolicy(_Model):
     rollout: RolloutPlan = Field(default_factory=RolloutPlan, description="Steps and bake.")
     guardrails: tuple[Guardrail, ...] = Field(
         DEFAULT_GUARDRAILS, max_length=64, description="What must hold."
+    )
+    alpha: float = Field(
+        ALPHA, gt=0, le=0.2, strict=True,
+        description="Chance that evidence ever stops a healthy candidate, all guardrails together."
+    )
+    circuit_breaker: bool = Field(
+        True, description="A worker that sees the candidate fail outright rolls back by itself."
     )
     unit: Literal["conversation", "key"] = Field(
         "conversation", description="What is sticky: a conversation, or all of one caller's key."
@@ -234,7 +259,13 @@ class ServicePolicy(_Model):
                         ("releases", name, "slot"),
                         f"{first} and {name} are both in slot {slot.value}",
                     )
-        yield from _twice("guardrails", values.get("guardrails"))
+        guardrails = _readable(values.get("guardrails"))
+        yield from _twice("guardrails", guardrails)
+        alpha = values.get("alpha")
+        if isinstance(alpha, float):
+            for place, message in misfits(guardrails, alpha):
+                yield ("guardrails", place, "alpha"), message
+        yield from _unprovable(values.get("rollout"), guardrails)
 
 
 class Operator(_Model):

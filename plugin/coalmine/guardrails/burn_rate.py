@@ -1,0 +1,59 @@
+"""Error-budget burn rate: how many times too fast a share of failures uses up what an SLO allows.
+
+With an SLO of 0.999 one attempt in a thousand may fail; a failure share of 1.44 % burns that budget
+14.4 times too fast. A breach needs both windows: the long one so that it matters, the short one (a
+twelfth) so that it still goes on ("The Site Reliability Workbook", chapter 5).
+"""
+
+from __future__ import annotations
+
+from functools import partial
+
+from coalmine.guardrails.durations import in_words
+from coalmine.guardrails.guardrail import Guardrail, Metric
+from coalmine.guardrails.judge import MIN_CONCURRENT, Arms, Finding, Status, act, lone_burner
+from coalmine.guardrails.window import Window
+
+
+def burn_rate(guardrail: Guardrail, window: Window) -> float | None:
+    """Return the burn rate over a window, None without data."""
+    assert guardrail.slo is not None
+    share = window.value(guardrail.metric)
+    if share is None:
+        return None
+    bad = 1.0 - share if guardrail.metric is Metric.AVAILABILITY else share
+    return bad / (1.0 - guardrail.slo)
+
+
+def judge_burn_rate(guardrail: Guardrail, long: Arms, short: Arms) -> Finding:
+    """Judge a guardrail with `max_burn_rate`.
+
+    Args:
+        guardrail: the guardrail.
+        long: both arms over its window.
+        short: both arms over a twelfth of it.
+    """
+    limit = guardrail.max_burn_rate
+    assert limit is not None
+    name, metric = guardrail.name, guardrail.metric
+    slow, fast = (burn_rate(guardrail, arms.candidate) for arms in (long, short))
+    say = partial(Finding, guardrail, candidate=slow, limit=limit, against="limit",
+                  evidence=long.evidence)
+    conversations = long.candidate.conversations_for(metric)
+    if slow is None or conversations < guardrail.min_conversations:
+        return say(status=Status.NO_DATA, sentence=f"{name}: {conversations} of "
+                   f"{guardrail.min_conversations} candidate conversations")
+    words = (f"{name}: the error budget burns at {slow:.3g} over {in_words(guardrail.seconds)} and "
+             f"{0.0 if fast is None else fast:.3g} over {in_words(guardrail.short)} "
+             f"(limit {limit:g}, SLO {guardrail.slo:g})")
+    if fast is None or slow <= limit or fast <= limit:
+        return say(status=Status.OK, sentence=words)
+    theirs = burn_rate(guardrail, long.stable)
+    if (theirs is not None and long.stable.judged >= MIN_CONCURRENT and slow <= 2.0 * theirs
+            and not long.shared_host):
+        return say(status=Status.OK, stable=theirs, sentence=f"{words}; stable's burns at "
+                   f"{theirs:.3g}, so it is not the candidate's")
+    assert guardrail.slo is not None
+    lone = lone_burner(guardrail, long.candidate, limit * (1.0 - guardrail.slo))
+    action, why = act(guardrail, lone, long.evidence)
+    return say(status=Status.BREACH, sentence=words + why, action=action, lone_caller=lone)

@@ -1,0 +1,95 @@
+"""Judging a guardrail of evidence: what the bets have made of all conversations of the rollout."""
+
+from __future__ import annotations
+
+from functools import partial
+
+from coalmine.guardrails.alpha import PROVEN
+from coalmine.guardrails.detectors import Detector
+from coalmine.guardrails.durations import in_words
+from coalmine.guardrails.evidence import Evidence, SequentialTest
+from coalmine.guardrails.guardrail import Guardrail
+from coalmine.guardrails.judge import MIN_CALLERS, Finding, Status, act, figure
+from coalmine.guardrails.measure import Measure
+from coalmine.guardrails.window import Window
+
+
+def judge_evidence(
+    guardrail: Guardrail, evidence: Evidence, test: SequentialTest, *, bar: float, now: float,
+    candidate: Window, stable: Window, proof: SequentialTest | None = None,
+) -> Finding:
+    """Judge one guardrail of evidence.
+
+    Args:
+        guardrail: the guardrail.
+        evidence: all evidence of the rollout.
+        test: this guardrail's.
+        bar: the wealth at which it gives an alarm.
+        now: unix time.
+        candidate: the candidate's last minutes, for the figures that people see.
+        stable: stable's.
+        proof: the test that the candidate is no worse, None where no step asks for it.
+    """
+    leading = test.leading
+    wealth = leading.wealth.total
+    on_stable, on_candidate = test.units
+    say = partial(
+        Finding, guardrail, candidate=candidate.value(guardrail.metric),
+        stable=stable.value(guardrail.metric), against="stable", evidence=wealth, bar=bar,
+        proven=proof.wealth if proof is not None else None,
+    )
+    if not on_stable or not on_candidate:
+        return say(status=Status.NO_DATA, sentence=f"{guardrail.name}: {on_candidate} "
+                   f"conversations on the candidate and {on_stable} on stable tell something")
+    words = _words(guardrail, leading, candidate, stable)
+    weighed = f"evidence {_number(wealth)}, bar {_number(bar)}"
+    if wealth < bar:
+        sentence = f"{guardrail.name}: {words}: {weighed}"
+        decided = test.seconds_to(bar, now) if wealth > 1.0 else None
+        if decided is not None:
+            sentence += f", reached in about {in_words(decided)} if it goes on so"
+        if proof is not None:
+            sentence += _proof(proof, now)
+        return say(status=Status.OK, decided_in=decided, sentence=sentence)
+    worst = leading.wealth.without_worst()
+    lone = None
+    if worst is not None and worst[1] < PROVEN and evidence.callers >= MIN_CALLERS:
+        lone = evidence.alias_of(worst[0])
+    action, why = act(guardrail, lone, wealth)
+    return say(status=Status.BREACH, sentence=f"{guardrail.name}: {words}: {weighed}{why}",
+               action=action, lone_caller=lone)
+
+
+def _proof(proof: SequentialTest, now: float) -> str:
+    """Return how far it is proven that the candidate is no worse, in words."""
+    wealth = proof.wealth
+    if wealth >= PROVEN:
+        return f"; proven no worse (evidence {_number(wealth)})"
+    words = f"; not yet proven no worse (evidence {_number(wealth)} of {PROVEN:g}"
+    left = proof.seconds_to(PROVEN, now)
+    return words + (f", in about {in_words(left)})" if left is not None else ")")
+
+
+def _number(wealth: float) -> str:
+    """Return a wealth as people read it: 0.31, 12, 1 240, more than a billion."""
+    if wealth >= 1e9:
+        return "over a billion"
+    return f"{wealth:,.0f}".replace(",", " ") if wealth >= 10 else f"{wealth:.2g}"
+
+
+def _words(guardrail: Guardrail, detector: Detector, candidate: Window, stable: Window) -> str:
+    """Return what both arms did, as the leading detector has seen it."""
+    bad, units = detector.counts.bad, detector.counts.units
+    measure = guardrail.metric.measure
+    if measure is Measure.ERRORS:
+        what = "first turns" if detector.name == "first_turn" else "conversations"
+        share = figure(guardrail.metric, bad[0] / max(1, units[0]))
+        return f"the candidate failed {bad[1]} of {units[1]} {what} where stable fails {share}"
+    if detector.name == "tail":
+        share = f"{bad[0] / max(1, units[0]) * 100:.2g} %"
+        return (f"{bad[1]} of the candidate's {units[1]} conversations were as slow as the "
+                f"slowest of stable ({share} of its own)")
+    theirs, ours = (figure(guardrail.metric, window.value(guardrail.metric))
+                    for window in (candidate, stable))
+    what = "mean" if measure in (Measure.SCORE, Measure.TOKENS, Measure.COST) else "median"
+    return f"{what} {theirs} where stable has {ours}, over {units[1]} conversations"

@@ -1,0 +1,237 @@
+"""A trial: all that is known of one rollout's two arms, attempt by attempt, and what it says.
+
+Windows for the static guardrails, evidence for the rest, and what a step waits for. The controller
+feeds it with what the workers ship, a replay with recorded events: both judge alike.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from coalmine.guardrails import Attempt, Guardrail, Outcome, Rule, Verdict, Window, weigh
+from coalmine.guardrails.alpha import PROVEN, bars, question_of, with_evidence
+from coalmine.guardrails.burn_rate import judge_burn_rate
+from coalmine.guardrails.evidence import Evidence, SequentialTest
+from coalmine.guardrails.judge import Arms, Finding, judge
+from coalmine.guardrails.measure import Measure
+from coalmine.guardrails.weighing import judge_evidence
+from coalmine.rollout.policy import ServicePolicy
+from coalmine.rollout.service import Rollout, Service
+from coalmine.routing import ROLLOUT_RUNS, Arm, Phase
+
+RECENT = 300.0
+"""Seconds over which evidence shows both arms' figures beside it."""
+
+SHORTEST = 3600.0
+"""Seconds: a rollout is provided for at least so long."""
+
+COUNTED = 1_000_000
+"""Conversations that are told apart in one step, or of one arm, at most."""
+
+HANDED_OVER = 2_000
+"""Conversations of a step that are handed over one by one while the step lacks its minimum, so that
+the next controller tells them from new ones; of more it learns the number only."""
+
+
+def horizon(policy: ServicePolicy) -> float:
+    """Return how long a rollout is planned to take, in seconds."""
+    plan = policy.rollout
+    return max(SHORTEST, sum(step.soak for step in plan.steps) + plan.bake)
+
+
+def evidence_for(policy: ServicePolicy) -> Evidence:
+    """Return the evidence that a policy's guardrails and steps ask for."""
+    guardrails = policy.guardrails
+    questions = [question_of(guardrail) for guardrail in guardrails]
+    if any(step.require for step in policy.rollout.steps):
+        questions += [question_of(guardrail, against=True)
+                      for guardrail in with_evidence(guardrails)]
+    return Evidence((question for question in questions if question is not None),
+                    horizon=horizon(policy), idle=policy.sessions.closes_after)
+
+
+class Trial:
+    """One rollout's trial.
+
+    Args:
+        rollout: the rollout, for its policy, baseline and beginning.
+        stable: the stable release.
+        candidate: the candidate.
+
+    Attributes:
+        evidence: the evidence so far.
+        last_candidate: unix time of the candidate's last attempt, None before.
+        first_failure, last_failure: the same of the candidate's failures.
+        attempts, failures: judged attempts by arm since the beginning.
+        shared_host: whether the arms share a host.
+    """
+
+    def __init__(self, rollout: Rollout, stable: str, candidate: str | None) -> None:
+        policy = rollout.policy
+        self.id = rollout.id
+        self._policy = policy
+        self._baseline = rollout.baseline
+        self._began = rollout.began
+        self._names = {Arm.STABLE: stable, Arm.CANDIDATE: candidate}
+        self.evidence = evidence_for(policy)
+        self._bars = bars(policy.guardrails, policy.alpha)
+        spans = {span for guardrail in policy.guardrails for span in guardrail.spans} | {RECENT}
+        self._windows = {arm: {span: Window(span) for span in spans} for arm in Arm}
+        self.last_candidate: float | None = None
+        self.first_failure: float | None = None
+        self.last_failure: float | None = None
+        self.attempts = {Arm.STABLE: 0, Arm.CANDIDATE: 0}
+        self.failures = {Arm.STABLE: 0, Arm.CANDIDATE: 0}
+        self._seen: dict[Arm, set[str]] = {Arm.STABLE: set(), Arm.CANDIDATE: set()}
+        self._step_began: float | None = None
+        self._step: set[str] = set()
+        self._step_before = 0
+        self.shared_host = False
+
+    # what happens ------------------------------------------------------------------------------
+
+    def follow(self, rollout: Rollout) -> None:
+        """Follow the rollout from step to step; a new one begins with no conversations."""
+        if rollout.step_began != self._step_began:
+            self._step_began = rollout.step_began
+            self._step, self._step_before = set(), 0
+
+    def add(self, attempt: Attempt, *, evidence: bool = True) -> None:
+        """Take in an attempt.
+
+        Args:
+            attempt: an attempt of the service.
+            evidence: whether the evidence has not seen it yet: after a take-over it has seen what
+                the windows have not.
+        """
+        arm = attempt.arm
+        if arm is None or attempt.release != self._names[arm]:
+            return
+        if evidence:
+            self.evidence.add(attempt)
+        if attempt.at < self._began or attempt.outcome is Outcome.WAITING:
+            return
+        if attempt.judged:
+            self.attempts[arm] += 1
+            self.failures[arm] += attempt.failed
+            if attempt.conversation and len(self._seen[arm]) < COUNTED:
+                self._seen[arm].add(attempt.conversation)
+        if arm is Arm.CANDIDATE or attempt.evidence:
+            for window in self._windows[arm].values():
+                window.add(attempt)
+        if arm is Arm.CANDIDATE:
+            self._of_candidate(attempt)
+
+    def _of_candidate(self, attempt: Attempt) -> None:
+        if attempt.outcome is not Outcome.DOWN:  # which is no attempt
+            self.last_candidate = max(self.last_candidate or 0.0, attempt.at)
+        if attempt.failed:
+            self.first_failure = self.first_failure or attempt.at
+            self.last_failure = attempt.at
+        if (attempt.judged and attempt.conversation and self._step_began is not None
+                and attempt.at >= self._step_began and len(self._step) < COUNTED):
+            self._step.add(attempt.conversation)
+
+    def pass_time(self, now: float) -> None:
+        """Let the clock pass."""
+        self.evidence.pass_time(now)
+        for windows in self._windows.values():
+            for window in windows.values():
+                window.forget(now)
+
+    # what it says ------------------------------------------------------------------------------
+
+    @property
+    def step_conversations(self) -> int:
+        """Candidate conversations in this step."""
+        return max(len(self._step), self._step_before)
+
+    def conversations(self, arm: Arm) -> int:
+        """Conversations of an arm in this rollout."""
+        return len(self._seen[arm])
+
+    @property
+    def alarmed(self) -> bool:
+        """Whether evidence has reached a bar: cheap enough to be asked after each attempt."""
+        tests = self.evidence.tests
+        for guardrail in self._policy.guardrails:
+            bar = self._bars.get(guardrail.name)
+            question = question_of(guardrail)
+            if bar is not None and question is not None and tests[question].wealth >= bar:
+                return True
+        return False
+
+    def findings(self, now: float) -> list[Finding]:
+        """Judge all guardrails, none left out."""
+        return [self._finding(guardrail, now) for guardrail in self._policy.guardrails]
+
+    def _finding(self, guardrail: Guardrail, now: float) -> Finding:
+        test = self._test(guardrail)
+        if guardrail.rule is Rule.EVIDENCE:
+            assert test is not None, "a policy has no evidence on what no conversation has"
+            return judge_evidence(
+                guardrail, self.evidence, test, bar=self._bars[guardrail.name], now=now,
+                candidate=self._windows[Arm.CANDIDATE][RECENT],
+                stable=self._windows[Arm.STABLE][RECENT],
+                proof=self._test(guardrail, against=True),
+            )
+        wealth = test.wealth if test is not None else None
+        if guardrail.max_burn_rate is not None:
+            return judge_burn_rate(guardrail, self._arms(guardrail.seconds, wealth),
+                                   self._arms(guardrail.short, wealth))
+        return judge(guardrail, self._arms(guardrail.seconds, wealth))
+
+    def _test(self, guardrail: Guardrail, *, against: bool = False) -> SequentialTest | None:
+        question = question_of(guardrail, against=against)
+        return self.evidence.tests.get(question) if question is not None else None
+
+    def _arms(self, span: float, wealth: float | None) -> Arms:
+        return Arms(self._windows[Arm.CANDIDATE][span], self._windows[Arm.STABLE][span],
+                    self._baseline, wealth, self.shared_host)
+
+    def unproven(self, rollout: Rollout) -> str:
+        """Return why the rollout must not grow although nothing is broken; "" when it may."""
+        if self.evidence.sample_ratio.broken:
+            return self.evidence.sample_ratio.sentence
+        if not rollout.current_step.require:
+            return ""
+        missing = []
+        for guardrail in with_evidence(self._policy.guardrails):
+            proof = self._test(guardrail, against=True)
+            if guardrail.dry_run or proof is None or proof.wealth >= PROVEN:
+                continue
+            # Where nobody measures it (no streams, no scores) there is nothing to wait for.
+            if any(proof.units) or guardrail.metric.measure is Measure.ERRORS:
+                missing.append(f"{guardrail.name} (evidence {proof.wealth:.2g} of {PROVEN:g})")
+        return f"not yet proven no worse: {', '.join(missing)}" if missing else ""
+
+    def verdict(self, service: Service, now: float, *, over: bool, waiting: str) -> Verdict | None:
+        """Return the verdict, None where nothing is judged.
+
+        Args:
+            service: the service.
+            now: unix time.
+            over: whether soak and minimum of the step are reached.
+            waiting: what is waited for if not, in words.
+        """
+        rollout = service.rollout
+        if rollout is None or service.phase not in ROLLOUT_RUNS:
+            return None
+        unproven = self.unproven(rollout) if service.phase is Phase.CANARY else ""
+        return weigh(self.findings(now), step_over=over, holding=waiting, unproven=unproven)
+
+    # a take-over -------------------------------------------------------------------------------
+
+    def handed_over(self, service: Service) -> list[str] | None:
+        """Return the step's conversations while they are few and lack its minimum."""
+        if service.rollout is None or service.phase not in (Phase.CANARY, Phase.PAUSED):
+            return None
+        lacking = len(self._step) < service.rollout.current_step.min_conversations
+        return sorted(self._step) if lacking and len(self._step) <= HANDED_OVER else None
+
+    def remember(self, published: dict[str, Any]) -> None:
+        """Go on where an earlier controller stood, by what it has published."""
+        self.last_candidate = published.get("last_candidate")
+        if published.get("step_began") == self._step_began:
+            self._step = set(published.get("step_seen") or ())
+            self._step_before = int(published.get("step_conversations") or 0)
