@@ -226,16 +226,19 @@ class Commands:
         return self._change(name, event, None)
 
     def rollback(self, name: str, who: str, reason: str, to: str | None = None,
-                 trigger: str = "manual") -> Done:
-        """Go back to stable: applied here first, then written; never conditioned on an epoch."""
+                 trigger: str = "manual", figures: dict[str, Any] | None = None) -> Done:
+        """Go back to stable: applied here first, then written; never conditioned on an epoch.
+
+        `figures` are those it was decided on, for the log.
+        """
         service = self.known(name)
         event = ev.RollBack(at=self._wall(), who=who, reason=reason, trigger=trigger, to=to)
         running = service.phase in ROLLOUT_RUNS
         if running:
             after = apply(service, event)
-            self._applied.apply_first(after, entry_of(service, after, event))
+            self._applied.apply_first(after, entry_of(service, after, event, figures))
         try:
-            done = self._change(name, event, None)
+            done = self._change(name, event, None, figures)
         except (StateError, Conflict, NotFound, PolicyBroken) as error:
             # It is never refused for that: what is applied here is written when it can be.
             here = self._applied.service(name)
@@ -291,7 +294,8 @@ class Commands:
             raise StateUnreachable("the shared state has not been reached yet")
         return state
 
-    def _change(self, name: str, event: ev.Event, epoch: int | None) -> Done:
+    def _change(self, name: str, event: ev.Event, epoch: int | None,
+                figures: dict[str, Any] | None = None) -> Done:
         """Apply an event to the state as it is now, by compare-and-set."""
         state = self.state()
         for _ in range(TRIES):
@@ -306,7 +310,7 @@ class Commands:
             after = apply(before, event)
             if after is before:
                 return Done(before, False)
-            if state.swap(before, after, entry_of(before, after, event)):
+            if state.swap(before, after, entry_of(before, after, event, figures)):
                 self._applied.refresh()
                 return Done(after, True)
         raise Conflict(f"{name} is being changed by others all the time", "try again")

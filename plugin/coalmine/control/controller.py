@@ -10,20 +10,21 @@ import logging
 import threading
 import time
 from collections.abc import Callable
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from typing import Any
 
+from coalmine.control.evidence_keeper import EvidenceKeeper
 from coalmine.control.figures import Figures, verdict_document
 from coalmine.control.log_entry import entry_of
-from coalmine.guardrails import Verdict, from_row
-from coalmine.release import CoalmineError
+from coalmine.guardrails import Attempt, Verdict, from_row
+from coalmine.release import CoalmineError, Slot
 from coalmine.rollout import events as ev
 from coalmine.rollout.advance import Observed, next_event
 from coalmine.rollout.policy import Policy
 from coalmine.rollout.service import Service
 from coalmine.rollout.transitions import Refused, apply
-from coalmine.routing import Phase
-from coalmine.state import Beat, State, StateError
+from coalmine.routing import Arm, Phase
+from coalmine.state import Batch, Beat, State, StateError
 
 log = logging.getLogger("coalmine.controller")
 
@@ -61,6 +62,19 @@ def named_name(service: str) -> str:
     return f"named/{service}"
 
 
+@dataclass(frozen=True, slots=True)
+class Strength:
+    """What the deployments of one slot say of themselves.
+
+    Attributes:
+        capacity: how much they bear together, 1 for each that does not say.
+        hosts: the hosts they name.
+    """
+
+    capacity: float = 0.0
+    hosts: frozenset[str] = frozenset()
+
+
 class Controller:
     """The loop that moves rollouts.
 
@@ -70,6 +84,7 @@ class Controller:
         policy: returns the policy in force.
         count: adds to a counter (metric, labels …).
         wall: unix seconds.
+        strength: returns what the deployments of a service's slot say of themselves.
     """
 
     def __init__(
@@ -80,12 +95,15 @@ class Controller:
         policy: Callable[[], Policy | None],
         count: Callable[..., None],
         wall: Callable[[], float] = time.time,
+        strength: Callable[[str, Slot], Strength] = lambda service, slot: Strength(),
     ) -> None:
         self._worker = worker
         self._state = state
         self._policy = policy
         self._count = count
         self._wall = wall
+        self._strength = strength
+        self._evidence = EvidenceKeeper()
         self._leads = False
         self._renewed = float("-inf")
         self._cursor = ""
@@ -110,6 +128,8 @@ class Controller:
         state = self._state()
         if state is not None and self._leads:
             try:
+                for name, figures in self._figures.items():
+                    self._evidence.keep(state, name, figures.trial, self._wall(), at_once=True)
                 state.unlease(self._worker)
             except StateError as error:
                 log.debug("the lease was not given back: %s", error)
@@ -154,6 +174,7 @@ class Controller:
         if self._leads and not led:
             log.info("worker %s is the controller now", self._worker)
             self._cursor, self._figures, self._published, self._named = "", {}, {}, {}
+            self._evidence = EvidenceKeeper()
             self._round = float("-inf")
         return self._leads
 
@@ -173,6 +194,8 @@ class Controller:
             if known is None:
                 known = self._figures[name] = Figures(name)
                 known.follow(service, state.published(published_name(name)))
+                if known.trial is not None and not self._evidence.restore(state, name, known.trial):
+                    self._count("coalmine_faults_total", "evidence")
             else:
                 known.follow(service)
         shipped = self._read(state)
@@ -194,11 +217,21 @@ class Controller:
     def _judge(self, state: State, service: Service, figures: Figures, workers: list[Beat]
                ) -> None:
         now = self._wall()
+        self._compare_loads(service, figures)
         verdict = figures.verdict(service, now)
         observed = _observed(service, figures, verdict, workers, now)
         event = next_event(service, observed) or self._registers(state, service, now)
         after = self._act(state, service, event, verdict) if event is not None else service
         self._publish(state, after, figures, verdict, now, changed=event is not None)
+        self._evidence.keep(state, service.name, figures.trial, now)
+
+    def _compare_loads(self, service: Service, figures: Figures) -> None:
+        held = {Arm.STABLE: service.stable, Arm.CANDIDATE: service.candidate}
+        found = {arm: self._strength(service.name, service.releases[name].slot)
+                 for arm, name in held.items() if name is not None and name in service.releases}
+        hosts = [strength.hosts for strength in found.values()]
+        figures.compare_loads({arm: strength.capacity for arm, strength in found.items()},
+                              shared_host=len(hosts) == 2 and not hosts[0].isdisjoint(hosts[1]))
 
     def _read(self, state: State) -> bool | None:
         """Take in what was shipped, and say whether there was any; None when the lease was lost
@@ -208,25 +241,33 @@ class Controller:
             cursor, batches = state.batches(self._cursor, READS)
             shipped = shipped or bool(batches)
             self._cursor = cursor
-            latest = self._wall() + AHEAD
-            for batch in batches:
-                for row in batch.attempts:
-                    self._take(row, latest)
+            self._take(batches)
             if len(batches) < READS:
                 return shipped
             if not self._lead(state) or self._stop.is_set():
                 return None
 
-    def _take(self, row: Any, latest: float) -> None:
-        try:
-            attempt = from_row(row)
-        except ValueError as error:
-            self._count("coalmine_dropped_total", "malformed")
-            log.warning("dropped: %s", error)
-            return
-        figures = self._figures.get(attempt.service)
-        if figures is not None:
-            figures.add(attempt if attempt.at <= latest else replace(attempt, at=latest - AHEAD))
+    def _take(self, batches: list[Batch]) -> None:
+        """Take in the attempts of some batches, in the order in which they ended."""
+        latest = self._wall() + AHEAD
+        taken: list[tuple[Attempt, Batch]] = []
+        for batch in batches:
+            self._evidence.take_in(batch)
+            for row in batch.attempts:
+                try:
+                    attempt = from_row(row)
+                except ValueError as error:
+                    self._count("coalmine_dropped_total", "malformed")
+                    log.warning("dropped: %s", error)
+                    continue
+                if attempt.at > latest:
+                    attempt = replace(attempt, at=latest - AHEAD)
+                taken.append((attempt, batch))
+        taken.sort(key=lambda one: one[0].at)
+        for attempt, batch in taken:
+            figures = self._figures.get(attempt.service)
+            if figures is not None:
+                figures.add(attempt, evidence=self._evidence.is_new(attempt.service, batch))
 
     def _registers(self, state: State, service: Service, now: float) -> ev.Event | None:
         """A release that the policy names and that has not been registered yet.

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter, deque
+from collections.abc import Mapping
 from typing import Any
 
 from coalmine.guardrails import Attempt, Metric, Outcome, Verdict, Window
@@ -111,6 +112,9 @@ class Figures:
             self._names[Arm.CANDIDATE] = service.candidate
             self._arms[Arm.CANDIDATE] = Window(STATUS_SPAN)
             self.trial = Trial(rollout, service.stable, service.candidate) if rollout else None
+            if self.trial is not None:
+                for attempt in self._baseline:
+                    self.trial.evidence.learn(attempt)
         if rollout is not None and self.trial is not None:
             self._step_began = rollout.step_began
             self.trial.follow(rollout)
@@ -155,6 +159,18 @@ class Figures:
         elif service.phase is not Phase.CANARY:
             waiting = service.reason
         return self.trial.verdict(service, now, over=over, waiting=waiting)
+
+    def compare_loads(self, capacity: Mapping[Arm, float], *, shared_host: bool) -> None:
+        """Say how much each arm can bear, so that latencies are compared only where that is fair.
+
+        Args:
+            capacity: of each arm, in any unit; an arm without any is left out.
+            shared_host: whether the arms share a host.
+        """
+        if self.trial is not None and all(capacity.get(arm, 0.0) > 0.0 for arm in Arm):
+            candidate, stable = (self._arms[arm].judged / capacity[arm]
+                                 for arm in (Arm.CANDIDATE, Arm.STABLE))
+            self.trial.compare_loads(candidate, stable, shared_host=shared_host)
 
     def baseline(self) -> dict[str, float]:
         """Return stable's figures of the last minutes, for a start to record."""

@@ -35,6 +35,9 @@ from coalmine.gateway.turns import OpenAttempt, Turn
 from coalmine.guardrails import NO_CONVERSATION, Attempt, Outcome
 from coalmine.routing import Arm, RoutingPlan
 
+FURTHER = 1.5
+"""How many times longer it must have run to be told of again: eleven times in a minute."""
+
 NESTING = "anthropic_messages"
 """Call type of the hook around LiteLLM's nested call."""
 
@@ -61,6 +64,7 @@ class Accounts:
         plan: returns a service's plan, None where there is none.
         fleet: returns the deployments as they are now.
         wall: unix seconds; mono: monotonic seconds.
+        watch: is told of each attempt that is evidence as soon as it has ended.
     """
 
     def __init__(
@@ -72,9 +76,11 @@ class Accounts:
         fleet: Callable[[], Fleet],
         wall: Callable[[], float],
         mono: Callable[[], float],
+        watch: Callable[[Attempt], None] = lambda attempt: None,
     ) -> None:
         self._sink = sink
         self._ended = sink.add
+        self._watch = watch
         self._count = count
         self._plan = plan
         self._fleet = fleet
@@ -266,6 +272,26 @@ class Accounts:
         if pending is not None and self._wall() - pending[0].at > older_than:
             self._ship_pending(turn)
 
+    def waiting(self, turn: Turn) -> None:
+        """Tell of an attempt that still runs, from time to time: a hang is evidence at once.
+
+        Called from a thread; an attempt that ends meanwhile is told of once more at most, by what
+        was true of it.
+        """
+        running, decision = turn.open, turn.decision
+        if running is None or decision is None or not decision.evidence or running.arm is None:
+            return
+        waited = self._mono() - running.began
+        if waited < running.told_at:
+            return
+        running.told_at = waited * FURTHER
+        attempt = self._attempt(turn, Outcome.WAITING, running.deployment, running.release,
+                                running.arm, running.began, running)
+        if attempt.ttft is None:
+            attempt.ttft = waited
+        attempt.inter_token = None
+        self._ended(attempt)
+
     def _leave(self, turn: Turn, running: OpenAttempt) -> None:
         name = f"{turn.service}/{running.release}"
         self._in_flight[name] -= 1
@@ -305,6 +331,8 @@ class Accounts:
         self._leave(turn, running)
         attempt = self._attempt(turn, outcome, running.deployment, running.release, running.arm,
                                 running.began, running, tokens)
+        if attempt.evidence:
+            self._watch(attempt)
         if attempt.failed:
             self._failures.note(attempt, why)
             if running.arm is not None:

@@ -1,7 +1,7 @@
 """The collector: takes ended attempts from the hot path and ships them to the shared state.
 
 The hot path only appends to a list. A thread turns attempts into totals and ships both in one
-numbered batch, at once when a failure of the candidate is in it, else every 200 ms. A batch whose
+numbered batch, at once when a failure that is evidence is in it, else every 200 ms. A batch whose
 fate is doubtful is shipped again under the same number, so it counts once.
 """
 
@@ -94,6 +94,7 @@ class Collector:
         self._adding = threading.Lock()
         self._flushing = threading.Lock()
         self._wake = threading.Event()
+        self._urgent = False
         self._stop = threading.Event()
         self._number = 0
         self._doubtful: tuple[Batch, bool] | None = None
@@ -188,6 +189,11 @@ class Collector:
             self._untold.discard(name)
             self._attempts.append((name, attempt))
         if attempt.failed and attempt.arm is Arm.CANDIDATE:
+            self._urgent = True
+            self._wake.set()
+        elif attempt.failed and attempt.evidence:
+            # Stable's failures as fast as the candidate's, or an incident that hits both would look
+            # for a moment like one of the candidate's.
             self._wake.set()
 
     def count(self, metric: str, *labels: str, times: float = 1.0) -> None:
@@ -198,10 +204,11 @@ class Collector:
 
     def _run(self) -> None:
         while not self._stop.is_set():
-            urgent = self._wake.wait(EVERY)
+            woken = self._wake.wait(EVERY)
             self._wake.clear()
+            urgent, self._urgent = self._urgent, False
             self.flush(urgent)
-            if urgent:
+            if woken:
                 self._stop.wait(TOGETHER)
         self.flush(False)
 

@@ -11,6 +11,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+from coalmine.control.controller import Strength
 from coalmine.release import Slot
 
 Deployment = dict[str, Any]
@@ -50,8 +51,23 @@ class Fleet:
         """The deployments of a slot."""
         return self.slots.get((service, slot), ()) if slot is not None else ()
 
+    def strength(self, service: str, slot: Slot) -> Strength:
+        """What a slot's deployments say of themselves in ``model_info``: `capacity` and `host`."""
+        infos = [deployment.get("model_info") or {} for deployment in
+                 self.deployments(service, slot)]
+        return Strength(
+            capacity=sum(_capacity(info.get("capacity")) for info in infos),
+            hosts=frozenset(str(info["host"]) for info in infos if info.get("host")),
+        )
+
 
 EMPTY = Fleet({}, {}, {})
+
+
+def _capacity(stated: Any) -> float:
+    """Return a deployment's capacity: 1 unless it states a number above 0."""
+    number = isinstance(stated, (int, float)) and not isinstance(stated, bool)
+    return float(stated) if number and 0 < stated < float("inf") else 1.0
 
 
 def read_fleet(model_list: Iterable[Deployment], services: Iterable[str]) -> Fleet:

@@ -78,8 +78,8 @@ def totals_of(attempts: Iterable[Attempt]) -> dict[str, float]:
     """Return what `attempts` add to the totals."""
     added: dict[str, float] = {}
     for attempt in attempts:
-        if attempt.outcome is Outcome.DOWN:
-            continue
+        if attempt.outcome is Outcome.DOWN or attempt.outcome is Outcome.WAITING:
+            continue  # neither is an attempt that ended
         arm = attempt.arm.value if attempt.arm else ""
         name = series("coalmine_attempts_total", attempt.service, attempt.release, arm,
                       attempt.deployment, attempt.outcome.value)

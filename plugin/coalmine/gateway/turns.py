@@ -48,6 +48,7 @@ class OpenAttempt:
         last: monotonic time of the newest content.
         gaps: number of gaps between contents.
         streaming: the iterator hook has taken it over.
+        told_at: seconds since its beginning at which the evidence is told that it still runs.
     """
 
     deployment: str
@@ -59,6 +60,7 @@ class OpenAttempt:
     last: float = 0.0
     gaps: int = 0
     streaming: bool = False
+    told_at: float = 1.0
 
 
 @dataclass(slots=True)

@@ -15,12 +15,13 @@ from typing import Any
 
 from coalmine.control.api import build_api
 from coalmine.control.commands import Commands, Probe
-from coalmine.control.controller import Controller
+from coalmine.control.controller import Controller, Strength
 from coalmine.control.policy_report import PolicyReport
 from coalmine.control.surroundings import Surroundings
 from coalmine.gateway import litellm_router
 from coalmine.gateway.assign import Assigner
 from coalmine.gateway.attempts import Accounts
+from coalmine.gateway.circuit_breaker import CircuitBreaker
 from coalmine.gateway.collector import Collector
 from coalmine.gateway.exposition import render
 from coalmine.gateway.fleet import EMPTY, Fleet, read_fleet
@@ -34,6 +35,8 @@ from coalmine.gateway.totals import by_deployment
 from coalmine.gateway.turns import Turns
 from coalmine.release import Slot
 from coalmine.rollout.policy import ServicePolicy
+from coalmine.rollout.service import Rollout
+from coalmine.routing import ROLLOUT_RUNS
 from coalmine.state import State, StateError, open_state
 
 log = logging.getLogger("coalmine")
@@ -85,8 +88,9 @@ class Worker:
             outbox_folder(self.gateway, self.source.base),
         )
         self.count = self.collector.count
+        self.breaker = CircuitBreaker(self._rollout, self._trip)
         self.accounts = Accounts(
-            sink=self.collector, count=self.count,
+            sink=self.collector, count=self.count, watch=self.breaker.add,
             plan=self.applied, fleet=lambda: self.fleet, wall=wall, mono=mono,
         )
         self.follower = Follower(
@@ -103,6 +107,7 @@ class Worker:
         self.controller = Controller(
             self.id, state=lambda: self.follower.state, policy=lambda: self.source.policy,
             count=self.count, wall=wall,
+            strength=self._strength,
         )
         self._place: ObservingPlace | None = None
         self._swept = 0.0
@@ -116,6 +121,7 @@ class Worker:
         self.look_at_fleet()
         self.collector.start()
         if not self._observing:
+            self.breaker.start()
             self.controller.start()
         litellm_router.at_shutdown(self.stop)
         litellm_router.mount(build_api(Surroundings(
@@ -138,8 +144,8 @@ class Worker:
         if self._stopped:
             return
         self._stopped = True
-        for step in (self.controller.stop, self._settle, self.collector.stop, self.follower.stop,
-                     self._leave):
+        for step in (self.breaker.stop, self.controller.stop, self._settle, self.collector.stop,
+                     self.follower.stop, self._leave):
             try:
                 step()
             except Exception:
@@ -206,6 +212,18 @@ class Worker:
                 log.warning("%s", warning)
         return self._fleet
 
+    def _rollout(self, service: str) -> Rollout | None:
+        known = self.follower.applied.get(service)
+        return known.rollout if known is not None and known.phase in ROLLOUT_RUNS else None
+
+    def _trip(self, service: str, reason: str, figures: dict[str, Any]) -> None:
+        """The circuit breaker has seen enough: back to stable, here first, then for all."""
+        self.commands.rollback(service, "circuit breaker", reason, trigger="circuit_breaker",
+                               figures={**figures, "worker": self.id})
+
+    def _strength(self, service: str, slot: Slot) -> Strength:
+        return self.fleet.strength(service, slot)
+
     async def cooled_down(self) -> frozenset[str]:
         """Ids of the deployments that LiteLLM has cooled down, at most 100 ms old."""
         if self.mono() - self._cooled_at > 0.1:
@@ -258,6 +276,7 @@ class Worker:
         self.look_at_fleet()
         for turn in self.turns:
             self.accounts.settle(turn, SETTLE)
+            self.accounts.waiting(turn)
         for turn in self.turns.sweep(now):
             self.accounts.lost(turn)
 

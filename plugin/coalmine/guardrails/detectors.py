@@ -88,6 +88,8 @@ class Detector:
         self.name = name
         self.margin = margin
         self.place = place
+        self.against = against
+        self.by_load = False  # whether load decides too: a latency
         # A regression may begin late; that there is none is true from the beginning or not at all.
         self.wealth = Wealth([part[-1] for part in parts], horizon=horizon,
                              cash=0.0 if against else CASH)

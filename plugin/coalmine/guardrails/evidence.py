@@ -24,7 +24,7 @@ from coalmine.guardrails.detectors import (
     Tail,
 )
 from coalmine.guardrails.histogram import bucket_of
-from coalmine.guardrails.measure import READ, Measure
+from coalmine.guardrails.measure import LATENCIES, READ, Measure
 from coalmine.guardrails.sample_ratio import SampleRatio
 from coalmine.guardrails.scale import Scale
 from coalmine.guardrails.units import OPENING, Unit, unit_of
@@ -125,6 +125,14 @@ class Evidence:
         questions: what is asked.
         horizon: seconds over which a late regression is provided for: the planned length.
         idle: seconds without a turn after which a conversation is closed.
+
+    Attributes:
+        tests: the tests by what they ask.
+        sample_ratio: whether the arms got the conversations that they should.
+        left_out: attempts that were no evidence though their conversation had a chance, by reason.
+        comparable: whether latencies of conversations that begin now speak against the candidate;
+            not while it bears far more load than stable.
+        provable: whether they speak for it; not while it bears far less.
     """
 
     def __init__(self, questions: Iterable[Question], *, horizon: float, idle: float = IDLE
@@ -146,6 +154,7 @@ class Evidence:
         self._active = 0
         self._callers: Counter[str] = Counter()
         self._aliases: dict[str, str] = {}
+        self.comparable = self.provable = True
 
     def _make(self, question: Question) -> list[Detector]:
         measure, margin, against = question.measure, question.margin, question.against
@@ -166,6 +175,8 @@ class Evidence:
             if detectors_of(question) == 2:
                 made.append(Tail(READ[measure], scale, margin=margin, horizon=self._horizon,
                                  place=place + 1))
+            for detector in made:
+                detector.by_load = measure in LATENCIES
         self._detectors += made
         return made
 
@@ -177,6 +188,10 @@ class Evidence:
         unit = self._unit(attempt)
         if unit is not None:
             self._tell(unit, attempt)
+        self.learn(attempt)
+
+    def learn(self, attempt: Attempt) -> None:
+        """Learn from an attempt, evidence or not, how long stable takes."""
         if attempt.arm is Arm.STABLE and attempt.outcome is Outcome.OK:
             for measure, scale in self._scales.items():
                 value = READ[measure](attempt)
@@ -221,7 +236,8 @@ class Evidence:
         self._idle.append((attempt.at + self._idle_after, name))
         self.sample_ratio.add(candidate=candidate, chance=chance)
         for detector in self._detectors:
-            detector.begin(unit)
+            if not detector.by_load or (self.provable if detector.against else self.comparable):
+                detector.begin(unit)
         return unit
 
     def _admit(self, attempt: Attempt) -> bool:

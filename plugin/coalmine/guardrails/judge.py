@@ -73,6 +73,28 @@ class Finding:
     lone_caller: str | None = None
 
 
+@dataclass(frozen=True, slots=True)
+class Arms:
+    """What a static guardrail is judged on.
+
+    Attributes:
+        candidate: the candidate's window, as long as the guardrail's.
+        stable: the concurrent stable arm's, of the same length.
+        baseline: stable's figures from before the rollout, by metric.
+        evidence: the wealth of the evidence that the candidate is worse on this metric, None where
+            there is none.
+        shared_host: the arms share a host, so that stable's trouble may be the candidate's doing.
+        comparable: the arms bear about the same load, so that their latencies can be compared.
+    """
+
+    candidate: Window
+    stable: Window
+    baseline: Mapping[str, float]
+    evidence: float | None = None
+    shared_host: bool = False
+    comparable: bool = True
+
+
 def figure(metric: Metric, value: float | None) -> str:
     """Return a figure with its unit, for people."""
     if value is None:
@@ -84,17 +106,15 @@ def figure(metric: Metric, value: float | None) -> str:
     return f"{value:.4g}"
 
 
-def _reference(
-    guardrail: Guardrail, stable: Window, baseline: Mapping[str, float]
-) -> tuple[float | None, str, float]:
+def _reference(guardrail: Guardrail, arms: Arms) -> tuple[float | None, str, float]:
     """Return what a relative guardrail compares with, what that is, and from how many attempts."""
-    metric = guardrail.metric
-    if stable.judged >= MIN_CONCURRENT:
+    metric, stable = guardrail.metric, arms.stable
+    if stable.judged >= MIN_CONCURRENT and (arms.comparable or not metric.is_latency):
         value = stable.value(metric)
         if value is not None:
             return value, "stable", stable.units(metric)
-    attempts = baseline.get("attempts", math.inf)
-    value = baseline.get(metric.value) if attempts >= MIN_CONCURRENT else None
+    attempts = arms.baseline.get("attempts", math.inf)
+    value = arms.baseline.get(metric.value) if attempts >= MIN_CONCURRENT else None
     return value, "baseline", attempts
 
 
@@ -133,33 +153,13 @@ def _beyond(value: float, limit: float, lower: bool) -> bool:
     return value < limit if lower else value > limit
 
 
-@dataclass(frozen=True, slots=True)
-class Arms:
-    """What a static guardrail is judged on.
-
-    Attributes:
-        candidate: the candidate's window, as long as the guardrail's.
-        stable: the concurrent stable arm's, of the same length.
-        baseline: stable's figures from before the rollout, by metric.
-        evidence: the wealth of the evidence that the candidate is worse on this metric, None where
-            there is none.
-        shared_host: the arms share a host, so that stable's trouble may be the candidate's doing.
-    """
-
-    candidate: Window
-    stable: Window
-    baseline: Mapping[str, float]
-    evidence: float | None = None
-    shared_host: bool = False
-
-
 def judge(guardrail: Guardrail, arms: Arms) -> Finding:
     """Judge one static guardrail."""
     metric, candidate = guardrail.metric, arms.candidate
     value = candidate.value(metric)
     reference, against, attempts = None, "limit", math.inf
     if guardrail.relative:
-        reference, against, attempts = _reference(guardrail, arms.stable, arms.baseline)
+        reference, against, attempts = _reference(guardrail, arms)
     one = 1 / max(1.0, min(candidate.units(metric), attempts))
     limit, lower = _limit(guardrail, reference, one)
     raised = limit != _limit(guardrail, reference)[0]

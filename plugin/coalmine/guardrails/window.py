@@ -7,7 +7,7 @@ without its worst key.
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 
 from coalmine.guardrails.attempt import NO_CONVERSATION, Attempt, Outcome
 from coalmine.guardrails.guardrail import Metric
@@ -71,6 +71,9 @@ class Window:
         self._count(attempt, 1)
         if len(kept) > KEPT:
             self._count(kept.popleft(), -1)
+
+    def __iter__(self) -> Iterator[Attempt]:
+        return iter(self._attempts)
 
     def forget(self, now: float) -> None:
         """Drop what is older than the span."""

@@ -44,8 +44,8 @@ def _doubts_of(service: ServicePolicy) -> Iterator[Doubt]:
     if plan.holdback == 0 and plan.bake > 0 and comparing:
         yield (
             ("rollout", "holdback"),
-            f"with 0 the bake has nothing to compare with: {', '.join(comparing)} know the "
-            "recorded baseline at best, and evidence grows no more",
+            (f"with 0 the bake has nothing to compare with: for {', '.join(comparing)} there is "
+             "the recorded baseline at best, and evidence grows no more"),
             "give 2",
         )
     if service.sessions.on_rollback == "finish":

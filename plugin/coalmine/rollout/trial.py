@@ -13,7 +13,7 @@ from coalmine.guardrails.alpha import PROVEN, bars, question_of, with_evidence
 from coalmine.guardrails.burn_rate import judge_burn_rate
 from coalmine.guardrails.evidence import Evidence, SequentialTest
 from coalmine.guardrails.judge import Arms, Finding, judge
-from coalmine.guardrails.measure import Measure
+from coalmine.guardrails.measure import LATENCIES, Measure
 from coalmine.guardrails.weighing import judge_evidence
 from coalmine.rollout.policy import ServicePolicy
 from coalmine.rollout.service import Rollout, Service
@@ -24,6 +24,9 @@ RECENT = 300.0
 
 SHORTEST = 3600.0
 """Seconds: a rollout is provided for at least so long."""
+
+COMPARABLE = 2.0
+"""Factor between the loads per capacity of the arms within which their latencies are comparable."""
 
 COUNTED = 1_000_000
 """Conversations that are told apart in one step, or of one arm, at most."""
@@ -107,9 +110,13 @@ class Trial:
         arm = attempt.arm
         if arm is None or attempt.release != self._names[arm]:
             return
+        if attempt.at < self._began:
+            if evidence:
+                self.evidence.learn(attempt)
+            return
         if evidence:
             self.evidence.add(attempt)
-        if attempt.at < self._began or attempt.outcome is Outcome.WAITING:
+        if attempt.outcome is Outcome.WAITING:
             return
         if attempt.judged:
             self.attempts[arm] += 1
@@ -131,6 +138,17 @@ class Trial:
         if (attempt.judged and attempt.conversation and self._step_began is not None
                 and attempt.at >= self._step_began and len(self._step) < COUNTED):
             self._step.add(attempt.conversation)
+
+    def compare_loads(self, candidate: float, stable: float, *, shared_host: bool) -> None:
+        """Take note of the load per capacity of both arms, in the same unit.
+
+        Latencies speak against the candidate unless it bears more than :data:`COMPARABLE` times
+        stable's load, and for it unless it bears less than that part of it. A shared host never
+        excuses.
+        """
+        self.shared_host = shared_host
+        self.evidence.comparable = shared_host or candidate <= COMPARABLE * stable
+        self.evidence.provable = stable <= COMPARABLE * candidate
 
     def pass_time(self, now: float) -> None:
         """Let the clock pass."""
@@ -187,7 +205,7 @@ class Trial:
 
     def _arms(self, span: float, wealth: float | None) -> Arms:
         return Arms(self._windows[Arm.CANDIDATE][span], self._windows[Arm.STABLE][span],
-                    self._baseline, wealth, self.shared_host)
+                    self._baseline, wealth, self.shared_host, self.evidence.comparable)
 
     def unproven(self, rollout: Rollout) -> str:
         """Return why the rollout must not grow although nothing is broken; "" when it may."""
@@ -200,6 +218,8 @@ class Trial:
             proof = self._test(guardrail, against=True)
             if guardrail.dry_run or proof is None or proof.wealth >= PROVEN:
                 continue
+            if guardrail.metric.measure in LATENCIES and not self.evidence.provable:
+                continue  # it bears far less load than stable: that it is as fast proves nothing
             # Where nobody measures it (no streams, no scores) there is nothing to wait for.
             if any(proof.units) or guardrail.metric.measure is Measure.ERRORS:
                 missing.append(f"{guardrail.name} (evidence {proof.wealth:.2g} of {PROVEN:g})")
@@ -228,6 +248,22 @@ class Trial:
             return None
         lacking = len(self._step) < service.rollout.current_step.min_conversations
         return sorted(self._step) if lacking and len(self._step) <= HANDED_OVER else None
+
+    def to_document(self) -> dict[str, Any]:
+        """Return the evidence as JSON."""
+        return self.evidence.to_document()
+
+    def restore(self, document: dict[str, Any]) -> None:
+        """Go on with the evidence where :meth:`to_document` was made.
+
+        Raises:
+            ValueError, KeyError, TypeError: when it is not of this policy.
+        """
+        self.evidence.restore(document)
+
+    def forget_evidence(self) -> None:
+        """Begin the evidence anew."""
+        self.evidence = evidence_for(self._policy)
 
     def remember(self, published: dict[str, Any]) -> None:
         """Go on where an earlier controller stood, by what it has published."""
