@@ -55,10 +55,9 @@ class Scale:
         if self._next is None:
             self._next = at + EVERY
         due = at >= self._next
-        if due or self.total >= self._remake:
+        if self.total >= NEEDED and (due or self.total >= self._remake):
             self._remake = 2.0 * self.total
-            if self.total >= NEEDED:
-                self.table = _table(self._counts, self.total)
+            self.table = _table(self._counts, self.total)
         if due:
             self._next = at + EVERY
             self._counts = [count * FADING for count in self._counts]
@@ -76,7 +75,7 @@ class Scale:
     def to_document(self) -> dict[str, Any]:
         """Return it as JSON: the buckets that hold something."""
         held = [[bucket, count] for bucket, count in enumerate(self._counts) if count > 1e-3]
-        return {"counts": held, "next": self._next}
+        return {"counts": held, "next": self._next, "remake": self._remake}
 
     def restore(self, document: dict[str, Any]) -> None:
         """Go on where :meth:`to_document` was made."""
@@ -85,7 +84,7 @@ class Scale:
             self._counts[int(bucket)] = float(count)
         self.total = sum(self._counts)
         self._next = document["next"]
-        self._remake = 2.0 * max(self.total, NEEDED / 2)
+        self._remake = float(document["remake"])
         self.table = _table(self._counts, self.total) if self.total >= NEEDED else None
 
 

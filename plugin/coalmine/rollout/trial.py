@@ -76,8 +76,8 @@ class Trial:
         self._baseline = rollout.baseline
         self._began = rollout.began
         self._names = {Arm.STABLE: stable, Arm.CANDIDATE: candidate}
-        self.evidence = evidence_for(policy)
         self._bars = bars(policy.guardrails, policy.alpha)
+        self.forget_evidence()
         spans = {span for guardrail in policy.guardrails for span in guardrail.spans} | {RECENT}
         self._windows = {arm: {span: Window(span) for span in spans} for arm in Arm}
         self.last_candidate: float | None = None
@@ -171,13 +171,7 @@ class Trial:
     @property
     def alarmed(self) -> bool:
         """Whether evidence has reached a bar: cheap enough to be asked after each attempt."""
-        tests = self.evidence.tests
-        for guardrail in self._policy.guardrails:
-            bar = self._bars.get(guardrail.name)
-            question = question_of(guardrail)
-            if bar is not None and question is not None and tests[question].wealth >= bar:
-                return True
-        return False
+        return any(detector.wealth.total >= bar for detector, bar in self._alarms)
 
     def findings(self, now: float) -> list[Finding]:
         """Judge all guardrails, none left out."""
@@ -264,6 +258,10 @@ class Trial:
     def forget_evidence(self) -> None:
         """Begin the evidence anew."""
         self.evidence = evidence_for(self._policy)
+        self._alarms = [(detector, self._bars[guardrail.name])
+                        for guardrail in with_evidence(self._policy.guardrails)
+                        if (test := self._test(guardrail)) is not None
+                        for detector in test.detectors]
 
     def remember(self, published: dict[str, Any]) -> None:
         """Go on where an earlier controller stood, by what it has published."""

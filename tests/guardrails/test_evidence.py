@@ -1,0 +1,289 @@
+"""The evidence of a rollout: which conversations count, and what survives."""
+
+from __future__ import annotations
+
+import json
+import math
+import random
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+
+from coalmine.guardrails import Attempt, Outcome
+from coalmine.guardrails.evidence import ACTIVE, ADMITTED, Evidence, Question
+from coalmine.guardrails.measure import Measure
+from coalmine.guardrails.units import OPENING
+from coalmine.routing import Arm
+from tests.guardrails.outcomes import experienced, failures, tell, turns
+
+ERRORS = Question(Measure.ERRORS, 0.1)
+TTFT = Question(Measure.TTFT, 0.1)
+SCORE = Question(Measure.SCORE, 0.01)
+ALL = [ERRORS, TTFT, SCORE, Question(Measure.REQUEST, 0.5), Question(Measure.TOKENS, 0.1)]
+
+
+@pytest.fixture
+def evidence() -> Evidence:
+    """Evidence that has seen nothing."""
+    return Evidence([ERRORS], horizon=3600.0)
+
+
+def total(evidence: Evidence, question: Question = ERRORS) -> float:
+    return evidence.tests[question].wealth
+
+
+def everything(evidence: Evidence) -> list[float]:
+    return [part for test in evidence.tests.values() for detector in test.detectors
+            for part in (*detector.wealth.parts, detector.wealth.cash)]
+
+
+# which conversations count ------------------------------------------------------------------------
+def test_a_candidate_that_fails_outright_is_seen_after_three_conversations(
+    evidence: Evidence
+) -> None:
+    """Nineteen conversations of stable go well beside each of the candidate's."""
+    for number in range(3):
+        for other in range(19):
+            tell(evidence, turns(f"s{number}-{other}", [{}], candidate=False, chance=0.05,
+                                 at=float(number)))
+        tell(evidence, turns(f"c{number}", failures(1), candidate=True, chance=0.05,
+                             at=float(number)))
+    assert total(evidence) > 1000.0
+
+
+def test_failures_of_stable_are_no_evidence_against_the_candidate(evidence: Evidence) -> None:
+    """They are evidence for it."""
+    for number in range(50):
+        tell(evidence, turns(f"s{number}", failures(1), candidate=False, at=float(number)))
+    assert evidence.tests[ERRORS].detectors[1].wealth.total < 0.7
+
+
+@pytest.mark.parametrize(("fields", "reason"), [
+    ({"evidence": False}, None),
+    ({"chance": None}, None),
+    ({"chance": 1.0}, None),
+    ({"chance": 0.0}, None),
+    ({"chance": math.nan}, None),
+    ({"first_turn": False}, "began_unseen"),
+    ({"conversation": ""}, "began_unseen"),
+])
+def test_a_conversation_without_a_chance_of_either_arm_is_no_evidence(
+    evidence: Evidence, fields: dict[str, Any], reason: str | None
+) -> None:
+    """Nor is one that began before the rollout, or unseen."""
+    before = everything(evidence)
+    for number in range(20):
+        tell(evidence, turns(f"c{number}", [{"outcome": Outcome.ERROR, **fields}], candidate=True))
+    assert everything(evidence) == before
+    assert dict(evidence.left_out) == ({reason: 20} if reason else {})
+
+
+def test_many_failures_of_one_conversation_are_one(evidence: Evidence) -> None:
+    """One unlucky user is no regression."""
+    once, often = (Evidence([ERRORS], horizon=3600.0) for _ in range(2))
+    tell(once, turns("c", failures(1), candidate=True))
+    tell(often, turns("c", failures(30, 30), candidate=True, gap=1.0))
+    assert everything(often) == everything(once)
+
+
+def test_a_conversation_that_appears_on_the_other_arm_counts_where_it_began(
+    evidence: Evidence
+) -> None:
+    """It was moved; what follows is the other release's."""
+    tell(evidence, turns("c", [{}], candidate=True), close=False)
+    before = everything(evidence)
+    tell(evidence, turns("c", failures(2, 2), candidate=False, at=1.0)[1:])
+    assert everything(evidence) == before
+    assert evidence.left_out == {"another_arm": 1}
+
+
+def test_one_caller_cannot_flood_the_evidence() -> None:
+    """While others call too, a hundred of his conversations a minute are enough."""
+    evidence = Evidence([ERRORS], horizon=3600.0)
+    for minute in range(2):
+        for other in range(ACTIVE):
+            tell(evidence, turns(f"o{minute}-{other}", [{}], candidate=False, at=60.0 * minute,
+                                 caller=f"k{other}"))
+        for number in range(ADMITTED + 50):
+            tell(evidence, turns(f"f{minute}-{number}", failures(1), candidate=False,
+                                 at=60.0 * minute + 1, caller="flood"))
+    assert evidence.left_out == {"caller_limit": 50}
+
+
+def test_a_service_with_one_key_is_not_limited() -> None:
+    """An application that calls with a key of its own is all there is."""
+    evidence = Evidence([ERRORS], horizon=3600.0)
+    for number in range(3 * ADMITTED):
+        tell(evidence, turns(f"c{number}", [{}], candidate=False, at=number / 10, caller="app"))
+    assert not evidence.left_out
+
+
+# what is measured ---------------------------------------------------------------------------------
+def test_a_hang_is_evidence_before_it_ends() -> None:
+    """The clock passes stable's slowest: nobody waits for the timeout."""
+    evidence = experienced([TTFT], conversations=400)
+    tail = evidence.tests[TTFT].detectors[1]
+    before = tail.wealth.total
+    for number in range(5):
+        tell(evidence, turns(f"c{number}", [{"outcome": Outcome.WAITING, "ttft": 20.0}],
+                             candidate=True, at=1000.0 + number), close=False)
+    assert tail.wealth.total > 20 * before
+
+
+def test_a_turn_that_waits_and_then_ends_counts_once() -> None:
+    """First by its lower bounds, then by nothing more."""
+    evidence = experienced([TTFT], conversations=400)
+    tail = evidence.tests[TTFT].detectors[1]
+    waited, ended = turns("c", [{"outcome": Outcome.WAITING, "ttft": 20.0}, {"ttft": 60.0}],
+                          candidate=True, at=1000.0)
+    ended.first_turn = True
+    evidence.add(waited)
+    after = tail.wealth.total
+    evidence.add(ended)
+    assert tail.wealth.total == after
+
+
+def test_an_opening_is_told_after_a_time_not_at_the_end() -> None:
+    """A conversation that goes on for hours has told what it can."""
+    evidence = experienced([SCORE])
+    evidence.pass_time(1000.0)
+    before = everything(evidence)
+    tell(evidence, turns("c", [{"score": 0.1}], candidate=True, at=1000.0), close=False)
+    assert everything(evidence) == before
+    evidence.pass_time(1000.0 + OPENING)
+    assert total(evidence, SCORE) > sum(before)
+
+
+def test_latencies_are_left_out_while_the_loads_are_not_comparable() -> None:
+    """A candidate that bears far more than stable is slower for that alone."""
+    evidence = experienced([ERRORS, TTFT], conversations=400)
+    evidence.comparable = False
+    before = total(evidence, TTFT)
+    for number in range(50):
+        tell(evidence, turns(f"c{number}", [{"ttft": 30.0}], candidate=True, at=900.0 + number))
+    assert total(evidence, TTFT) == pytest.approx(before, rel=0.1)
+    evidence.comparable = True
+    for number in range(50):
+        tell(evidence, turns(f"d{number}", [{"ttft": 30.0}], candidate=True, at=960.0 + number))
+    assert total(evidence, TTFT) > 1e6
+
+
+def test_idle_conversations_are_forgotten(evidence: Evidence) -> None:
+    """What comes after a quarter of an hour tells nothing more, and memory stays bounded."""
+    tell(evidence, turns("c", [{}], candidate=True), close=False)
+    evidence.pass_time(901.0)
+    before = everything(evidence)
+    tell(evidence, turns("c", failures(2, 2), candidate=True, at=901.0)[1:])
+    assert everything(evidence) == before
+    assert evidence.left_out == {"began_unseen": 1}
+
+
+@pytest.mark.parametrize("at", [0.0, -5.0, 1e12])
+def test_jumps_of_the_clock_do_no_harm(at: float) -> None:
+    """Backwards, or far ahead: the wealth stays a finite, positive number."""
+    evidence = experienced(ALL)
+    tell(evidence, turns("c", [{"ttft": 0.1}, {}], candidate=True, at=at))
+    tell(evidence, turns("d", [{"ttft": 0.1}, {}], candidate=True, at=500.0))
+    assert all(math.isfinite(part) and part >= 0.0 for part in everything(evidence))
+
+
+# batches and take-overs ---------------------------------------------------------------------------
+def _traffic(count: int = 300) -> list[Attempt]:
+    draw = random.Random(7)
+    attempts: list[Attempt] = []
+    for number in range(count):
+        outcomes = [{"outcome": Outcome.ERROR if draw.random() < 0.05 else Outcome.OK,
+                     "ttft": draw.lognormvariate(0.0, 0.5), "score": draw.random(),
+                     "seconds": 1.0 + draw.random(), "tokens": 5} for _ in range(3)]
+        attempts += turns(f"c{number}", outcomes, candidate=draw.random() < 0.3, chance=0.3,
+                          at=number * 3.0, gap=4.0, caller=f"k{number % 7}")
+    return sorted(attempts, key=lambda attempt: attempt.at)
+
+
+@pytest.mark.parametrize("size", [1, 3, 50, 10_000])
+def test_evidence_does_not_depend_on_how_it_is_batched(
+    size: int, in_batches: Callable[..., Evidence]
+) -> None:
+    """Only on the order of the outcomes."""
+    whole = Evidence(ALL, horizon=3600.0)
+    for attempt in _traffic():
+        whole.add(attempt)
+    assert everything(in_batches(_traffic(), size)) == everything(whole)
+
+
+@pytest.fixture
+def in_batches() -> Callable[..., Evidence]:
+    """Evidence that was fed batch by batch, and written and read again between two."""
+
+    def feed(attempts: list[Attempt], size: int) -> Evidence:
+        evidence = Evidence(ALL, horizon=3600.0)
+        for start in range(0, len(attempts), size):
+            for attempt in attempts[start:start + size]:
+                evidence.add(attempt)
+        return evidence
+
+    return feed
+
+
+@pytest.mark.parametrize("at", [1, 100, 450, 899])
+def test_a_take_over_loses_no_evidence(at: int) -> None:
+    """What another controller reads goes on as if nothing had happened, but that latencies of the
+    conversations that run are held to the newest scale."""
+    attempts = _traffic()
+    whole, first = (Evidence(ALL, horizon=3600.0) for _ in range(2))
+    for attempt in attempts:
+        whole.add(attempt)
+    for attempt in attempts[:at]:
+        first.add(attempt)
+    heir = Evidence(ALL, horizon=3600.0)
+    heir.restore(json.loads(json.dumps(first.to_document())))
+    assert everything(heir) == everything(first)
+    for attempt in attempts[at:]:
+        heir.add(attempt)
+    for question in (ERRORS, SCORE):
+        assert total(heir, question) == pytest.approx(total(whole, question), rel=1e-9)
+    assert heir.tests[TTFT].units == whole.tests[TTFT].units
+    assert heir.callers == whole.callers
+
+
+def test_evidence_of_other_questions_is_refused() -> None:
+    """A policy's guardrails are frozen; what does not fit was kept by another version."""
+    document = experienced([ERRORS]).to_document()
+    with pytest.raises((KeyError, ValueError)):
+        Evidence([ERRORS, TTFT], horizon=3600.0).restore(document)
+
+
+def test_the_split_of_the_conversations_is_checked(evidence: Evidence) -> None:
+    """A candidate whose conversations do not arrive is not growing, whatever else holds."""
+    for number in range(2000):
+        tell(evidence, turns(f"c{number}", [{}], candidate=number % 20 == 0, chance=0.1,
+                             at=float(number)))
+    assert evidence.sample_ratio.broken
+    assert "100 of 2000 conversations where 200 were to be expected" in (
+        evidence.sample_ratio.sentence)
+
+
+def test_the_time_to_a_decision_is_told(evidence: Evidence) -> None:
+    """From the growth till now: (ln bar − ln wealth) / growth."""
+    test = evidence.tests[ERRORS]
+    for minute in range(10):
+        tell(evidence, turns(f"c{minute}", failures(1), candidate=True, at=60.0 * minute,
+                             chance=0.5))
+        for other in range(1):
+            tell(evidence, turns(f"s{minute}-{other}", [{}], candidate=False, at=60.0 * minute + 1,
+                                 chance=0.5))
+    left = test.seconds_to(test.wealth * 2, 600.0)
+    assert left is not None
+    assert 0.0 < left < 600.0
+    assert test.seconds_to(test.wealth / 2, 600.0) == 0.0
+
+
+def test_an_arm_is_only_known_by_its_name() -> None:
+    """An attempt of no arm is no evidence."""
+    evidence = Evidence([ERRORS], horizon=3600.0)
+    attempt = turns("c", failures(1), candidate=True)[0]
+    attempt.arm = None
+    evidence.add(attempt)
+    attempt.arm = Arm.CANDIDATE
+    assert evidence.tests[ERRORS].units[1] == 0

@@ -1,0 +1,136 @@
+"""While the candidate is no worse the wealth is a martingale: no bet gains on average."""
+
+from __future__ import annotations
+
+import copy
+import random
+from typing import Any
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from coalmine.guardrails import Outcome
+from coalmine.guardrails.evidence import Evidence, Question
+from coalmine.guardrails.measure import Measure
+from coalmine.guardrails.sample_ratio import SampleRatio
+from tests.guardrails.outcomes import experienced, tell, turns
+
+EVERY = [Question(measure, margin, against) for measure in Measure
+         for margin, against in ((0.0, False), (0.1, False))]
+AGAINST = [Question(measure, margin, True) for measure, margin in (
+    (Measure.ERRORS, 1.0), (Measure.TTFT, 0.3), (Measure.SCORE, 0.05))]
+SEEN = experienced([*EVERY, *AGAINST])
+
+OUTCOMES = st.lists(
+    st.fixed_dictionaries({
+        "outcome": st.sampled_from([Outcome.OK, Outcome.OK, Outcome.ERROR, Outcome.TIMEOUT,
+                                    Outcome.DISCONNECT]),
+        "ttft": st.none() | st.floats(0.001, 60.0),
+        "inter_token": st.none() | st.floats(0.001, 1.0),
+        "seconds": st.floats(0.0, 100.0),
+        "tokens": st.none() | st.integers(0, 10_000),
+        "cost": st.none() | st.floats(0.0, 1.0),
+        "score": st.none() | st.floats(0.0, 1.0),
+    }),
+    min_size=1, max_size=6,
+)
+
+
+def parts(evidence: Evidence) -> dict[tuple[str, str], list[float]]:
+    """All parts of all detectors."""
+    return {(test.question.name, detector.name): list(detector.wealth.parts)
+            for test in evidence.tests.values() for detector in test.detectors}
+
+
+def after(outcomes: list[dict[str, Any]], chance: float, *, candidate: bool
+          ) -> dict[tuple[str, str], list[float]]:
+    """The parts after one more conversation, on one arm; no minute passes."""
+    evidence = copy.deepcopy(SEEN)
+    tell(evidence, turns("new", outcomes, candidate=candidate, at=401.0, gap=0.1, chance=chance))
+    return parts(evidence)
+
+
+@settings(max_examples=60, deadline=None)
+@given(outcomes=OUTCOMES, chance=st.floats(0.001, 0.999))
+def test_no_bet_gains_on_average_when_the_arm_does_not_matter(
+    outcomes: list[dict[str, Any]], chance: float
+) -> None:
+    """The same conversation on either arm, weighed by its chance: without a margin the mean wealth
+    stays exactly what it was, with one it does not grow."""
+    before = parts(SEEN)
+    on_candidate, on_stable = (after(outcomes, chance, candidate=arm) for arm in (True, False))
+    for name, were in before.items():
+        for was, ours, theirs in zip(were, on_candidate[name], on_stable[name], strict=True):
+            mean = chance * ours + (1.0 - chance) * theirs
+            if ">0.1" in name[0]:
+                assert mean <= was * (1.0 + 1e-9), name
+            elif ">0" in name[0]:
+                assert mean == pytest.approx(was, rel=1e-9, abs=1e-300), name
+
+
+@settings(max_examples=60, deadline=None)
+@given(outcomes=OUTCOMES, chance=st.floats(0.001, 0.999))
+def test_no_proof_gains_while_the_candidate_is_worse_by_the_margin(
+    outcomes: list[dict[str, Any]], chance: float
+) -> None:
+    """Measures of the candidate are worse by the whole margin: nothing is proven on average."""
+    ours = [{**one, "ttft": one["ttft"] and one["ttft"] * 1.3,
+             "score": None if one["score"] is None else max(0.0, one["score"] - 0.05)}
+            for one in outcomes]
+    theirs = [{**one, "score": None if one["score"] is None
+               else min(1.0, max(0.0, one["score"] - 0.05) + 0.05)} for one in outcomes]
+    before = parts(SEEN)
+    on_candidate = after(ours, chance, candidate=True)
+    on_stable = after(theirs, chance, candidate=False)
+    for question in AGAINST[1:]:
+        for name, were in before.items():
+            if name[0] != question.name:
+                continue
+            for was, won, lost in zip(were, on_candidate[name], on_stable[name], strict=True):
+                # One bucket of the histogram is 2 %: the table is no finer.
+                assert chance * won + (1.0 - chance) * lost <= was * 1.1
+
+
+@given(chance=st.floats(0.001, 0.999))
+def test_a_failure_of_a_candidate_twice_as_bad_proves_nothing(chance: float) -> None:
+    """With twice the rate a first failure is the candidate's with chance 2w / (2w + 1 − w)."""
+    question = AGAINST[0]
+    name = (question.name, "first_failure")
+    failed = [{"outcome": Outcome.ERROR}]
+    theirs = 2.0 * chance / (2.0 * chance + 1.0 - chance)
+    on_candidate, on_stable = (after(failed, chance, candidate=arm)[name] for arm in (True, False))
+    for was, won, lost in zip(parts(SEEN)[name], on_candidate, on_stable, strict=True):
+        assert theirs * won + (1.0 - theirs) * lost == pytest.approx(was, rel=1e-9)
+
+
+@given(chance=st.floats(0.001, 0.999))
+def test_the_split_is_a_fair_bet(chance: float) -> None:
+    """On average the sample-ratio check neither gains nor loses."""
+    totals = []
+    for candidate in (True, False):
+        split = SampleRatio(3600.0)
+        split.add(candidate=candidate, chance=chance)
+        totals.append(split.wealth.total)
+    assert chance * totals[0] + (1.0 - chance) * totals[1] == pytest.approx(1.0)
+
+
+def test_healthy_rollouts_rarely_reach_a_bar() -> None:
+    """Ville: of rollouts without a difference at most one in twenty ever reaches 20, by any one
+    detector; with 3 % errors that come in clusters, and chances that change on the way."""
+    reached, rollouts = 0, 200
+    for seed in range(rollouts):
+        draw = random.Random(seed)
+        evidence = Evidence([Question(Measure.ERRORS, 0.0)], horizon=3600.0)
+        (test,) = evidence.tests.values()
+        highest = 0.0
+        for number in range(400):
+            chance = 0.05 if number < 200 else 0.5
+            frail = draw.random() < 0.05
+            outcomes = [{"outcome": Outcome.ERROR if draw.random() < (0.5 if frail else 0.005)
+                         else Outcome.OK} for _ in range(3)]
+            tell(evidence, turns(f"c{number}", outcomes, at=float(number), gap=0.1,
+                                 candidate=draw.random() < chance, chance=chance))
+            highest = max(highest, test.detectors[1].wealth.total)
+        reached += highest >= 20.0
+    assert reached <= 0.05 * rollouts + 3 * (0.05 * 0.95 * rollouts) ** 0.5

@@ -1,0 +1,121 @@
+"""Wealth: stakes, cash, and whose doing it is."""
+
+from __future__ import annotations
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from coalmine.guardrails.wealth import CALLERS, CASH, RICH, Wealth
+
+
+def wealth(cash: float = CASH) -> Wealth:
+    return Wealth([0.5, 0.5], horizon=3600.0, cash=cash)
+
+
+def test_it_begins_with_a_stake_of_one() -> None:
+    """Cash and parts together."""
+    assert wealth().total == pytest.approx(1.0)
+
+
+def test_cash_is_handed_out_over_the_horizon_and_none_is_made() -> None:
+    """Minute by minute; afterwards all of it is at stake."""
+    one = wealth()
+    one.pass_time(0.0)
+    for minute in range(1, 61):
+        one.pass_time(60.0 * minute)
+        assert one.total == pytest.approx(1.0)
+    assert one.cash == pytest.approx(0.0, abs=1e-9)
+    one.pass_time(1e9)
+    assert one.total == pytest.approx(1.0)
+
+
+def test_a_clock_that_goes_back_hands_nothing_out_twice() -> None:
+    """Workers' clocks differ."""
+    one = wealth()
+    for now in (600.0, 0.0, 600.0, 300.0, 600.0):
+        one.pass_time(now)
+    assert one.cash == pytest.approx(CASH)
+
+
+def test_what_was_lost_before_the_onset_does_not_hide_what_comes_late() -> None:
+    """Cash of the later minutes has not been lost with the rest."""
+    one = wealth()
+    one.pass_time(0.0)
+    for minute in range(1, 31):
+        one.pass_time(60.0 * minute)
+        for _ in range(20):
+            one.bet([10.0, 100.0], candidate=False, chance=0.5)
+    assert sum(one.parts) < 0.01
+    for minute in range(31, 41):
+        one.pass_time(60.0 * minute)
+        one.bet([10.0, 100.0], candidate=True, chance=0.1)
+    assert one.total > 1000.0
+
+
+@given(st.lists(st.tuples(st.sampled_from("abc"), st.booleans(), st.integers(0, 3)), max_size=30))
+def test_without_a_caller_it_is_what_it_would_have_been(
+    bets: list[tuple[str, bool, int]]
+) -> None:
+    """Exactly, cash included, from the first of his outcomes that raised it on."""
+    one = wealth()
+    others: dict[str, Wealth] = {}
+    now = 0.0
+    one.pass_time(now)
+    for caller, candidate, minutes in bets:
+        now += 60.0 * minutes
+        for held in (one, *others.values()):
+            held.pass_time(now)
+        if candidate and caller not in others:
+            others[caller] = Wealth([0.5, 0.5], horizon=3600.0)
+            others[caller].restore(one.to_document())
+        for name, held in others.items():
+            if name != caller:
+                held.bet([3.0, 30.0], candidate=candidate, chance=0.2)
+        one.bet([3.0, 30.0], candidate=candidate, chance=0.2, caller=caller)
+    worst = one.without_worst()
+    if not others:
+        assert worst is None
+    else:
+        assert worst is not None
+        assert worst[1] == pytest.approx(min(held.total for held in others.values()))
+
+
+def test_the_worst_caller_is_who_made_it() -> None:
+    """Without him nothing is left."""
+    one = wealth()
+    for _ in range(5):
+        one.bet([10.0, 100.0], candidate=True, chance=0.01, caller="loud")
+        one.bet([10.0, 100.0], candidate=False, chance=0.01, caller="quiet")
+    assert one.total > 1000.0
+    worst = one.without_worst()
+    assert worst is not None
+    assert worst[0] == "loud"
+    assert worst[1] < 1.0
+
+
+def test_callers_are_bounded() -> None:
+    """A flood of keys costs no memory; the one who matters stays."""
+    one = wealth()
+    for _ in range(3):
+        one.bet([10.0, 100.0], candidate=True, chance=0.1, caller="loud")
+    for number in range(CALLERS + 100):
+        one.bet([1.01, 1.02], candidate=True, chance=0.5, caller=f"k{number}")
+    assert len(one._others) <= CALLERS
+    worst = one.without_worst()
+    assert worst is not None
+    assert worst[0] == "loud"
+
+
+def test_it_never_overflows() -> None:
+    """A million failures in a row are a finite number."""
+    one = wealth()
+    for _ in range(2000):
+        one.bet([1000.0, 1e6], candidate=True, chance=0.01, caller="k")
+    assert RICH <= one.total < float("inf")
+
+
+def test_another_kind_of_bettor_cannot_go_on() -> None:
+    """One part more is another test."""
+    with pytest.raises(ValueError, match="2 parts instead of 3"):
+        Wealth([0.3, 0.3, 0.4], horizon=60.0).restore(wealth().to_document())
