@@ -9,13 +9,13 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
+from tests.guardrails.outcomes import experienced, failures, tell, turns
 
 from coalmine.guardrails import Attempt, Outcome
 from coalmine.guardrails.evidence import ACTIVE, ADMITTED, Evidence, Question
 from coalmine.guardrails.measure import Measure
 from coalmine.guardrails.units import OPENING
 from coalmine.routing import Arm
-from tests.guardrails.outcomes import experienced, failures, tell, turns
 
 ERRORS = Question(Measure.ERRORS, 0.1)
 TTFT = Question(Measure.TTFT, 0.1)

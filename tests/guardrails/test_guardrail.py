@@ -60,7 +60,9 @@ def test_a_guardrail_that_cannot_hold_is_refused(fields: dict[str, Any], said: s
         guardrail(**fields)
 
 
-@pytest.mark.parametrize("limit", [name for name in LIMITS if name not in ("max_slo_ratio", "max_burn_rate")])
+@pytest.mark.parametrize("limit", [
+    name for name in LIMITS if name not in ("max_slo_ratio", "max_burn_rate")
+])
 def test_each_limit_alone_is_enough(limit: str) -> None:
     assert getattr(guardrail(**{limit: 0.5}), limit) == 0.5
 
@@ -114,6 +116,18 @@ LATENCIES = {
 def test_a_metric_knows_whether_it_is_a_time_or_a_share(metric: Metric) -> None:
     assert metric.is_latency == (metric.value in LATENCIES)
     assert metric.is_share == (metric.value in {"error_rate", "timeout_rate", "availability"})
+
+
+@pytest.mark.parametrize("metric", list(Metric))
+def test_every_metric_but_throughput_has_evidence(metric: Metric) -> None:
+    """Rates share that on errors, percentiles that on their whole distribution."""
+    measure = metric.measure
+    if metric is Metric.THROUGHPUT:
+        assert measure is None
+    else:
+        assert measure is not None
+        expected = "errors" if metric.is_share else metric.value
+        assert expected.startswith(measure.value)
 
 
 def test_the_defaults_can_roll_back_and_have_names_of_their_own() -> None:

@@ -127,6 +127,76 @@ def test_without_anything_to_compare_with_it_has_no_data(
     assert "nothing to compare with" in found.sentence
 
 
+# corroboration ------------------------------------------------------------------------------------
+@pytest.mark.parametrize(("evidence", "alone", "action", "said"), [
+    (None, False, Action.PAUSE, "no evidence can corroborate it"),
+    (1.0, False, Action.PAUSE, "evidence 1 of the 20 that would corroborate it, so it only pauses"),
+    (19.9, False, Action.PAUSE, "evidence 19.9 of the 20"),
+    (20.0, False, Action.ROLLBACK, "corroborated by evidence 20"),
+    (1.0, True, Action.ROLLBACK, "limit"),
+])
+def test_a_relative_breach_rolls_back_only_when_corroborated(
+    guardrail: Make, window: Make, evidence: float | None, alone: bool, action: Action, said: str
+) -> None:
+    """Else it pauses; `alone: true` restores the literal rule."""
+    found = judge(guardrail(max_ratio=2, alone=alone), window(70, 30), window(90, 10), {},
+                  evidence=evidence)
+    assert (found.status, found.action, found.evidence) == (Status.BREACH, action, evidence)
+    assert said in found.sentence
+
+
+def test_an_absolute_breach_needs_no_corroboration(guardrail: Make, window: Make) -> None:
+    """Its minimum of conversations is enough."""
+    found = judge(guardrail(max=0.05), window(70, 30), window(100), {}, evidence=1.0)
+    assert found.action is Action.ROLLBACK
+
+
+# stable shows it too ------------------------------------------------------------------------------
+@pytest.mark.parametrize(("stable", "status"), [
+    ((94, 6), Status.OK), ((86, 14), Status.OK), ((97, 3), Status.BREACH),
+    ((100, 0), Status.BREACH),
+])
+def test_an_absolute_breach_that_stable_shows_too_does_not_count(
+    guardrail: Make, window: Make, stable: tuple[int, int], status: Status
+) -> None:
+    """Beyond the limit as well, or at least half as bad: an incident hits both arms."""
+    found = judge(guardrail(max=0.05), window(90, 10), window(*stable), {})
+    assert found.status is status
+    assert ("stable shows it too" in found.sentence) == (status is Status.OK)
+
+
+def test_a_shared_host_never_excuses(guardrail: Make, window: Make) -> None:
+    """Stable may be slow because the candidate is on its machine."""
+    found = judge(guardrail(max=0.05), window(90, 10), window(90, 10), {}, shared_host=True)
+    assert (found.status, found.action) == (Status.BREACH, Action.ROLLBACK)
+    assert "the arms share a host" in found.sentence
+
+
+def test_too_little_of_stable_excuses_nothing(guardrail: Make, window: Make) -> None:
+    """Nine attempts show nothing."""
+    found = judge(guardrail(max=0.05), window(90, 10), window(0, MIN_CONCURRENT - 1), {})
+    assert found.status is Status.BREACH
+
+
+def test_a_slow_stable_excuses_a_slow_candidate(guardrail: Make, window: Make) -> None:
+    """But only when it breaks the limit itself: half as slow is no excuse."""
+    rule = guardrail(metric="ttft_p99", slo="800ms", max_slo_ratio=2)
+    assert judge(rule, window(50, ttft=1.7), window(50, ttft=1.8), {}).status is Status.OK
+    assert judge(rule, window(50, ttft=1.7), window(50, ttft=1.5), {}).status is Status.BREACH
+
+
+def test_latencies_under_another_load_are_held_to_the_baseline(
+    guardrail: Make, window: Make
+) -> None:
+    """Stable was recorded when it bore the load that the candidate bears now."""
+    rule = guardrail(metric="ttft_p95", max_increase=0.3)
+    candidate, idle = window(50, ttft=1.0), window(50, ttft=0.5)
+    baseline = {"ttft_p95": 0.9, "attempts": 500.0}
+    assert judge(rule, candidate, idle, baseline).status is Status.BREACH
+    found = judge(rule, candidate, idle, baseline, comparable=False)
+    assert (found.status, found.against) == (Status.OK, "baseline")
+
+
 # nothing failed on stable ------------------------------------------------------------------------
 @pytest.mark.parametrize(("failed", "status"), [
     (0, Status.OK), (1, Status.OK), (2, Status.OK), (3, Status.BREACH), (50, Status.BREACH),

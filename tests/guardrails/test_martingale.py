@@ -3,18 +3,19 @@
 from __future__ import annotations
 
 import copy
+import math
 import random
 from typing import Any
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from tests.guardrails.outcomes import experienced, tell, turns
 
 from coalmine.guardrails import Outcome
 from coalmine.guardrails.evidence import Evidence, Question
 from coalmine.guardrails.measure import Measure
 from coalmine.guardrails.sample_ratio import SampleRatio
-from tests.guardrails.outcomes import experienced, tell, turns
 
 EVERY = [Question(measure, margin, against) for measure in Measure
          for margin, against in ((0.0, False), (0.1, False))]
@@ -38,9 +39,16 @@ OUTCOMES = st.lists(
 
 
 def parts(evidence: Evidence) -> dict[tuple[str, str], list[float]]:
-    """All parts of all detectors."""
-    return {(test.question.name, detector.name): list(detector.wealth.parts)
-            for test in evidence.tests.values() for detector in test.detectors}
+    """All parts of all detectors, with what is withheld of them: a wealth is never more."""
+    found = {}
+    for test in evidence.tests.values():
+        for detector in test.detectors:
+            gains = detector.wealth.to_document()["gains"]
+            assert all(gain >= 0.0 for gain in gains)
+            found[test.question.name, detector.name] = [
+                part * math.exp(gain)
+                for part, gain in zip(detector.wealth.parts, gains, strict=True)]
+    return found
 
 
 def after(outcomes: list[dict[str, Any]], chance: float, *, candidate: bool

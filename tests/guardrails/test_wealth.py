@@ -119,3 +119,38 @@ def test_another_kind_of_bettor_cannot_go_on() -> None:
     """One part more is another test."""
     with pytest.raises(ValueError, match="2 parts instead of 3"):
         Wealth([0.3, 0.3, 0.4], horizon=60.0).restore(wealth().to_document())
+
+
+def test_stables_gains_wait_for_the_candidates_outcomes() -> None:
+    """A candidate whose answers only come later must not look worse till they are there."""
+    one = Wealth([1.0], horizon=3600.0, cash=0.0, withholds=True)
+    for _ in range(500):
+        one.bet([0.01], candidate=False, chance=0.05)
+    assert one.total == 1.0
+    one.bet([0.01], candidate=True, chance=0.05)
+    assert one.total == pytest.approx(0.01 / 0.9505 * (1 / 0.9505) ** 19)
+
+
+def test_losses_and_the_candidates_gains_do_not_wait() -> None:
+    """Nor do stable's, as far as the candidate's outcomes before them allow."""
+    one = Wealth([1.0], horizon=3600.0, cash=0.0, withholds=True)
+    one.bet([10.0], candidate=True, chance=0.5)
+    assert one.total == pytest.approx(10.0 / 5.5)
+    one.bet([10.0], candidate=False, chance=0.5)
+    assert one.total == pytest.approx(10.0 / 5.5 / 5.5)
+    one.bet([0.5], candidate=False, chance=0.5)
+    assert one.total == pytest.approx(10.0 / 5.5 / 5.5 / 0.75)
+
+
+def test_what_a_caller_released_is_his_doing() -> None:
+    """Stable's good conversations alone say nothing against the candidate."""
+    one = Wealth([1.0], horizon=3600.0, cash=0.0, withholds=True)
+    for number in range(200):
+        one.bet([0.01], candidate=False, chance=0.05, caller=f"k{number}")
+    for _ in range(10):
+        one.bet([100.0], candidate=True, chance=0.05, caller="loud")
+    assert one.total > 1e6
+    worst = one.without_worst()
+    assert worst is not None
+    assert worst[0] == "loud"
+    assert worst[1] == pytest.approx(1.0)

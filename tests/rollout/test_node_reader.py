@@ -134,7 +134,8 @@ BAD = {
         [
             (
                 "8: services.chat.guardrails[0]: give exactly one limit of max, min, max_ratio, "
-                "min_ratio, max_increase, max_slo_ratio, max_burn_rate, or rule: evidence; found none"
+                "min_ratio, max_increase, max_slo_ratio, max_burn_rate, or rule: evidence; found "
+                "none"
             ),
             "9: services.chat.guardrails[1].name: the name 'a' is used twice",
         ],
@@ -269,7 +270,8 @@ BAD = {
         [
             (
                 "8: services.chat.guardrails[0]: give exactly one limit of max, min, max_ratio, "
-                "min_ratio, max_increase, max_slo_ratio, max_burn_rate, or rule: evidence; found none"
+                "min_ratio, max_increase, max_slo_ratio, max_burn_rate, or rule: evidence; found "
+                "none"
             )
         ],
     ),
@@ -279,7 +281,8 @@ BAD = {
             '8: services.chat.guardrails[0].max: must be a number, found "high"',
             (
                 "8: services.chat.guardrails[0]: give exactly one limit of max, min, max_ratio, "
-                "min_ratio, max_increase, max_slo_ratio, max_burn_rate, or rule: evidence; found max and max_ratio"
+                "min_ratio, max_increase, max_slo_ratio, max_burn_rate, or rule: evidence; found "
+                "max and max_ratio"
             ),
         ],
     ),
@@ -294,7 +297,66 @@ BAD = {
     ),
     "an objective for what is no latency": (
         service("guardrails:\n  - {name: a, metric: error_rate, slo: 1s, max_slo_ratio: 2}"),
-        ["8: services.chat.guardrails[0].slo: slo with max_slo_ratio is for percentiles of latencies, error_rate is none"],
+        [
+            (
+                "8: services.chat.guardrails[0].slo: slo with max_slo_ratio is for percentiles of "
+                "latencies, error_rate is none"
+            )
+        ],
+    ),
+    "an objective that is no share": (
+        service("guardrails:\n  - {name: a, metric: error_rate, slo: 99.9, max_burn_rate: 14}"),
+        [
+            (
+                "8: services.chat.guardrails[0].slo: 99.9 is not between 0 and 1: write the part "
+                "that must go well, such as 0.999"
+            )
+        ],
+    ),
+    "a margin that no score can have": (
+        service("guardrails:\n  - {name: a, metric: score, rule: evidence, margin: 2}"),
+        [
+            (
+                "8: services.chat.guardrails[0].margin: a score is between 0 and 1: no candidate "
+                "can be worse by 2"
+            )
+        ],
+    ),
+    "guardrails whose alpha add up to more than there is": (
+        service(
+            "alpha: 0.01\nguardrails:\n  - {name: a, metric: score, rule: evidence, alpha: 0.008}"
+            "\n  - {name: b, metric: ttft, rule: evidence, alpha: 0.008}"
+        ),
+        [
+            (
+                "10: services.chat.guardrails[1].alpha: the guardrails' alpha add up to 0.016, "
+                "more than the service's 0.01"
+            )
+        ],
+    ),
+    "a guardrail for which no alpha is left": (
+        service(
+            "alpha: 0.01\nguardrails:\n  - {name: a, metric: score, rule: evidence, alpha: 0.01}"
+            "\n  - {name: b, metric: ttft, rule: evidence}"
+        ),
+        [
+            (
+                "10: services.chat.guardrails[1].alpha: nothing of the service's alpha (0.01) is "
+                "left for it: the others take 0.01"
+            )
+        ],
+    ),
+    "a step that requires evidence of which none is gathered": (
+        service(
+            "rollout:\n  steps:\n    - {weight: 1}\n    - {weight: 5, require: evidence}\n"
+            "guardrails:\n  - {name: a, metric: error_rate, max: 0.1}"
+        ),
+        [
+            (
+                "10: services.chat.rollout.steps[1].require: no guardrail has rule: evidence, so "
+                "nothing can ever be proven"
+            )
+        ],
     ),
     "two guardrails of one name": (
         service(

@@ -81,10 +81,12 @@ class Detector:
         horizon: seconds over which the cash is handed out.
         place: its place among a unit's notes.
         against: whether it gathers evidence for the candidate.
+        withholds: whether it also learns from what goes well; see :mod:`.wealth`.
     """
 
     def __init__(self, name: str, parts: Sequence[Sequence[float]], *, margin: float,
-                 horizon: float, place: int, against: bool = False) -> None:
+                 horizon: float, place: int, against: bool = False, withholds: bool = False
+                 ) -> None:
         self.name = name
         self.margin = margin
         self.place = place
@@ -92,7 +94,7 @@ class Detector:
         self.by_load = False  # whether load decides too: a latency
         # A regression may begin late; that there is none is true from the beginning or not at all.
         self.wealth = Wealth([part[-1] for part in parts], horizon=horizon,
-                             cash=0.0 if against else CASH)
+                             cash=0.0 if against else CASH, withholds=withholds)
         self.counts = Counts()
 
     def begin(self, unit: Unit) -> None:
@@ -138,7 +140,8 @@ class FirstTurn(Detector):
     """
 
     def __init__(self, *, margin: float, horizon: float, place: int) -> None:
-        super().__init__("first_turn", GROSS, margin=margin, horizon=horizon, place=place)
+        super().__init__("first_turn", GROSS, margin=margin, horizon=horizon, place=place,
+                         withholds=True)
         self._bad = 0.1
         self._units = 10.0
 
@@ -156,7 +159,8 @@ class FirstTurn(Detector):
             mixed = chance * theirs + (1.0 - chance) * share
             stake = max(0.0, theirs - share) / (mixed * (1.0 - mixed))
             factors.append(1.0 + stake * against * (x - mixed))
-        self.wealth.settle(factors, unit.caller)
+        self.wealth.settle(factors, candidate=unit.candidate, chance=chance,
+                           caller=unit.caller)
         if not unit.candidate:
             self._bad += bad
             self._units += 1.0
@@ -192,8 +196,8 @@ class FirstFailure(Detector):
             return
         self.counts.bad[unit.candidate] += 1
         weight = unit.chance * (1.0 + self.margin)
-        self.wealth.bet(self._odds, candidate=unit.candidate,
-                        chance=weight / (weight + 1.0 - unit.chance), caller=unit.caller)
+        self.wealth.bet(self._odds, candidate=unit.candidate, chance=unit.chance,
+                        null=weight / (weight + 1.0 - unit.chance), caller=unit.caller)
 
 
 class Shift(Detector):
@@ -207,7 +211,7 @@ class Shift(Detector):
     def __init__(self, read: Read, scale: Scale, *, margin: float, horizon: float, place: int,
                  against: bool = False) -> None:
         super().__init__("shift", SHIFTS, margin=margin, horizon=horizon, place=place,
-                         against=against)
+                         against=against, withholds=True)
         self._read = read
         self._scale = scale
         self._sign = -1.0 if against else 1.0
@@ -310,7 +314,7 @@ class Mean(Detector):
     def __init__(self, read: Read, *, margin: float, horizon: float, place: int,
                  against: bool = False) -> None:
         super().__init__("mean", MEANS, margin=margin, horizon=horizon, place=place,
-                         against=against)
+                         against=against, withholds=True)
         self._read = read
         self._sign = -1.0 if against else 1.0
         self._seen = 1.0
@@ -342,7 +346,8 @@ class Mean(Detector):
         deepest = (1.0 - SMALLEST_FACTOR) / self._most_to_lose(chance)
         deviation = math.sqrt(self._variance)
         factors = [1.0 + min(part / deviation, deepest) * against * away for part, _ in MEANS]
-        self.wealth.settle(factors, unit.caller)
+        self.wealth.settle(factors, candidate=unit.candidate, chance=chance,
+                           caller=unit.caller)
         if not unit.candidate:
             self._seen = min(self._seen + 1.0, 500.0)
             self._mean += (x - self._mean) / self._seen

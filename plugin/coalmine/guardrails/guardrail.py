@@ -53,7 +53,7 @@ class Metric(str, Enum):
             return Measure.ERRORS
         if self is Metric.THROUGHPUT:
             return None
-        return Measure(self.value.rsplit("_p", 1)[0])
+        return Measure(self.value.rsplit("_p", 1)[0] if self.is_latency else self.value)
 
     @property
     def is_latency(self) -> bool:

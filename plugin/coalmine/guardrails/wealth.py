@@ -7,12 +7,18 @@ at most α, however often one looks (Ville's inequality). Several bettors, the *
 stake, each for a regression of its own size. A share of the stake starts as **cash** and is handed
 out evenly over a horizon: what begins late finds money that earlier, healthy hours have not lost.
 
+What goes well on stable speaks a little against the candidate, so a candidate whose outcomes only
+come later (its answers are longer, it hangs) would look ever worse till they are there. Stable's
+**gains** are therefore withheld: each outcome of the candidate releases those of (1 − w) / w
+conversations of stable, as many as belong to it. To withhold gains never raises a false alarm.
+
 Sources: Waudby-Smith & Ramdas, "Estimating means of bounded random variables by betting" (2023);
 Lindon & Malek, "Anytime-Valid Inference for Multinomial Count Data" (2022).
 """
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from typing import Any
 
@@ -21,6 +27,9 @@ CASH = 0.3
 
 CALLERS = 500
 """Callers whose part in the wealth is told apart at most; of more, those with the least are not."""
+
+SPARE = 2.0
+"""Outcomes of the candidate that can release what is still to come of stable's, at most."""
 
 RICH = 1e30
 """A part grows no further: no bar is near it, and a float must not overflow. To throw wealth away
@@ -34,17 +43,24 @@ class Wealth:
         shares: how the stake is shared by the parts; they add up to 1.
         horizon: seconds over which the cash is handed out.
         cash: share of the stake that starts as cash.
+        withholds: whether stable's gains wait for the candidate's outcomes.
     """
 
-    __slots__ = ("_each", "_minute", "_others", "_shares", "cash", "parts")
+    __slots__ = ("_credit", "_each", "_gains", "_minute", "_others", "_shares", "_withheld",
+                 "_withholds", "cash", "parts")
 
-    def __init__(self, shares: Sequence[float], *, horizon: float, cash: float = CASH) -> None:
+    def __init__(self, shares: Sequence[float], *, horizon: float, cash: float = CASH,
+                 withholds: bool = False) -> None:
         self._shares = tuple(shares)
+        self._withholds = withholds
         self.cash = cash
         self.parts = [(1.0 - cash) * share for share in shares]
         self._each = cash / max(1.0, horizon / 60.0)
         self._minute: int | None = None
         self._others: dict[str, list[float]] = {}
+        self._gains = [0.0] * len(self.parts)  # logarithms of what is withheld
+        self._withheld = 0.0  # of how many conversations
+        self._credit = 0.0  # conversations of stable whose gains may be settled at once
 
     @property
     def total(self) -> float:
@@ -70,24 +86,56 @@ class Wealth:
             for ratios in self._others.values():
                 ratios[i] = (ratios[i] * before + handed * share) / after
 
-    def bet(self, odds: Sequence[float], *, candidate: bool, chance: float, caller: str = ""
-            ) -> None:
+    def bet(self, odds: Sequence[float], *, candidate: bool, chance: float, null: float = -1.0,
+            caller: str = "") -> None:
         """Settle one bet for each part.
 
         Args:
             odds: how many times likelier the part takes the outcome to be on the candidate.
             candidate: the arm that it was.
-            chance: the candidate's chance under the null hypothesis, given the outcome.
+            chance: the candidate's chance when the conversation was drawn.
+            null: its chance under the null hypothesis, given the outcome; default `chance`.
             caller: whose outcome it is, "" when nobody knows.
         """
-        rest = 1.0 - chance
+        null = chance if null < 0.0 else null
+        rest = 1.0 - null
         if candidate:
-            self.settle([odd / (chance * odd + rest) for odd in odds], caller)
+            factors = [odd / (null * odd + rest) for odd in odds]
         else:
-            self.settle([1.0 / (chance * odd + rest) for odd in odds], caller)
+            factors = [1.0 / (null * odd + rest) for odd in odds]
+        self.settle(factors, candidate=candidate, chance=chance, caller=caller)
 
-    def settle(self, factors: Sequence[float], caller: str = "") -> None:
+    def settle(self, factors: Sequence[float], *, candidate: bool, chance: float,
+               caller: str = "") -> None:
         """Multiply each part by its factor, whose mean under the null hypothesis is at most 1."""
+        if not self._withholds or (not candidate and max(factors) <= 1.0):
+            self._multiply(factors, caller)
+            return
+        if candidate:
+            self._multiply(factors, caller)
+            belong = (1.0 - chance) / chance
+            self._credit = min(self._credit + belong, SPARE * belong)
+        else:
+            self._multiply([min(1.0, factor) for factor in factors], caller)
+            self._withheld += 1.0
+            for i, factor in enumerate(factors):
+                if factor > 1.0:
+                    self._gains[i] += math.log(factor)
+        self._release(caller)
+
+    def _release(self, caller: str) -> None:
+        """Settle as much of what is withheld as the candidate's outcomes allow. It is the doing of
+        the caller whose outcome released it: without him it would still be withheld."""
+        released = min(self._credit, self._withheld)
+        if released <= 0.0:
+            return
+        share = released / self._withheld
+        self._multiply([math.exp(share * gain) for gain in self._gains], caller)
+        self._credit -= released
+        self._withheld -= released
+        self._gains = [(1.0 - share) * gain for gain in self._gains]
+
+    def _multiply(self, factors: Sequence[float], caller: str) -> None:
         parts = self.parts
         for i, factor in enumerate(factors):
             grown = parts[i] * factor
@@ -122,7 +170,8 @@ class Wealth:
     def to_document(self) -> dict[str, Any]:
         """Return it as JSON, for a take-over."""
         return {"cash": self.cash, "parts": self.parts, "minute": self._minute,
-                "others": self._others}
+                "others": self._others, "gains": self._gains,
+                "withheld": [self._withheld, self._credit]}
 
     def restore(self, document: dict[str, Any]) -> None:
         """Go on where :meth:`to_document` was made.
@@ -135,5 +184,7 @@ class Wealth:
             raise ValueError(f"{len(parts)} parts instead of {len(self.parts)}")
         self.cash, self.parts = float(document["cash"]), parts
         self._minute = document["minute"]
+        self._gains = [float(gain) for gain in document["gains"]]
+        self._withheld, self._credit = map(float, document["withheld"])
         self._others = {caller: [float(x) for x in ratios]
                         for caller, ratios in document["others"].items()}

@@ -218,9 +218,10 @@ class Window:
             return self.bad(metric) / judged
         if metric is Metric.THROUGHPUT:
             return self._answered / self.span
-        name, _, percent = metric.value.partition("_p")
+        name, _, percent = metric.value.rpartition("_p") if metric.is_latency else (
+            metric.value, "", "50")
         times = {"ttft": self._ttft, "inter_token": self._inter_token, "request": self._request}
-        return times[name].percentiles([int(percent or 50) / 100])[0]
+        return times[name].percentiles([int(percent) / 100])[0]
 
 
 def _speaks_against(attempt: Attempt, metric: Metric) -> bool:

@@ -1,0 +1,159 @@
+"""Judging a guardrail of evidence: what it says, and when it acts."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+from tests.guardrails.outcomes import failures, tell, turns
+
+from coalmine.guardrails import Action, Outcome, Status, Window
+from coalmine.guardrails.alpha import bars, misfits, question_of
+from coalmine.guardrails.evidence import Evidence
+from coalmine.guardrails.guardrail import DEFAULT_GUARDRAILS, Guardrail
+from coalmine.guardrails.judge import MIN_CALLERS, Finding
+from coalmine.guardrails.weighing import judge_evidence
+
+Make = Callable[..., Any]
+EMPTY = Window(300.0)
+
+
+def errors(**fields: Any) -> Guardrail:
+    return Guardrail.model_validate(
+        {"name": "errors", "metric": "error_rate", "rule": "evidence", **fields})
+
+
+def judged(evidence: Evidence, guardrail: Guardrail, *, proof: bool = False,
+           bar: float = 1000.0, now: float = 0.0) -> Finding:
+    ours, theirs = question_of(guardrail), question_of(guardrail, against=True)
+    assert ours is not None
+    assert theirs is not None
+    return judge_evidence(guardrail, evidence, evidence.tests[ours], bar=bar, now=now,
+                          candidate=EMPTY, stable=EMPTY,
+                          proof=evidence.tests[theirs] if proof else None)
+
+
+@pytest.fixture
+def evidence() -> Callable[..., Evidence]:
+    """Evidence on errors after some conversations of both arms, each of a caller of its own."""
+
+    def make(candidates: int, failed: int, stable: int = 100, *, callers: int = 50,
+             **fields: Any) -> Evidence:
+        guardrail = errors(**fields)
+        asked = question_of(guardrail), question_of(guardrail, against=True)
+        made = Evidence([question for question in asked if question], horizon=3600.0)
+        for number in range(stable):
+            tell(made, turns(f"s{number}", [{}], candidate=False, chance=0.05,
+                             caller=f"k{number % callers}"), close=False)
+        for number in range(candidates):
+            tell(made, turns(f"c{number}", failures(int(number < failed)), candidate=True,
+                             chance=0.05, caller=f"k{number % callers}"), close=False)
+        return made
+
+    return make
+
+
+def test_it_says_in_plain_words_what_it_saw(evidence: Make) -> None:
+    """What failed on both arms, the evidence and the bar."""
+    found = judged(evidence(5, 4), errors())
+    assert found.sentence.startswith(
+        "errors: the candidate failed 4 of 5 first turns where stable fails 0 %: evidence ")
+    assert found.sentence.endswith(", bar 1 000")
+    assert (found.status, found.action) == (Status.BREACH, Action.ROLLBACK)
+    assert found.evidence is not None
+    assert found.evidence >= 1000.0
+    assert found.bar == 1000.0
+
+
+def test_below_the_bar_it_holds(evidence: Make) -> None:
+    """However bad it looks."""
+    found = judged(evidence(5, 1), errors())
+    assert (found.status, found.action) == (Status.OK, None)
+
+
+@pytest.mark.parametrize(("candidates", "stable"), [(0, 100), (5, 0), (0, 0)])
+def test_without_both_arms_there_is_nothing_to_compare(
+    evidence: Make, candidates: int, stable: int
+) -> None:
+    """Too little data holds."""
+    found = judged(evidence(candidates, candidates, stable), errors())
+    assert (found.status, found.action) == (Status.NO_DATA, None)
+
+
+@pytest.mark.parametrize(("fields", "action"), [
+    ({"severity": "critical"}, Action.ROLLBACK), ({"severity": "mild"}, Action.PAUSE),
+    ({"dry_run": True}, None),
+])
+def test_severity_decides_and_a_dry_run_never_acts(
+    evidence: Make, fields: dict[str, Any], action: Action | None
+) -> None:
+    """A mild one pauses and asks."""
+    found = judged(evidence(6, 6, **fields), errors(**fields))
+    assert (found.status, found.action) == (Status.BREACH, action)
+
+
+def test_one_key_that_causes_all_of_it_only_pauses(evidence: Make) -> None:
+    """Given five callers, the evidence must last without the worst of them."""
+    made = evidence(0, 0)
+    for number in range(30):
+        tell(made, turns(f"x{number}", failures(1), candidate=True, chance=0.05, caller="loud"),
+             close=False)
+    found = judged(made, errors())
+    assert (found.status, found.action, found.lone_caller) == (Status.BREACH, Action.PAUSE, "loud")
+    assert "it vanishes without the key loud, so it only pauses" in found.sentence
+
+
+def test_with_few_callers_one_of_them_is_enough(evidence: Make) -> None:
+    """An application with a key of its own is all there is."""
+    made = evidence(30, 30, callers=MIN_CALLERS - 1)
+    assert judged(made, errors()).action is Action.ROLLBACK
+    assert judged(evidence(30, 30, callers=1), errors()).action is Action.ROLLBACK
+
+
+def test_it_says_how_far_the_proof_is(evidence: Make) -> None:
+    """Not yet, or proven."""
+    early = judged(evidence(5, 0), errors(), proof=True)
+    assert "not yet proven no worse" in early.sentence
+    late = evidence(5, 0)
+    for number in range(300):
+        tell(late, turns(f"t{number}", failures(1), candidate=number % 20 == 0, chance=0.05))
+    found = judged(late, errors(), proof=True)
+    assert "proven no worse" in found.sentence
+    assert "not yet" not in found.sentence
+    assert found.proven is not None
+    assert found.proven >= 20.0
+
+
+def test_alpha_is_split_over_all_detectors() -> None:
+    """0.8 % over the eight of the default guardrails is 0.1 % each."""
+    found = bars(DEFAULT_GUARDRAILS, 0.008)
+    assert found == {name: pytest.approx(1000.0)
+                     for name in ("errors", "ttft", "inter-token", "request", "score")}
+
+
+def test_a_guardrail_can_have_more_than_its_share() -> None:
+    """What it takes, the others lack."""
+    found = bars([errors(alpha=0.004), errors(name="ttft", metric="ttft")], 0.008)
+    assert found == {"errors": pytest.approx(500.0), "ttft": pytest.approx(500.0)}
+    assert list(misfits([errors(alpha=0.004), errors()], 0.008)) == []
+
+
+def test_words_of_each_measure(attempt: Make, window: Make) -> None:
+    """A median, a mean, or how many were as slow as stable's slowest."""
+    draw = [0.2 + 0.001 * number for number in range(200)]
+    for metric, said in (("ttft", "where stable has"), ("score", "mean ")):
+        guardrail = errors(name=metric, metric=metric)
+        question = question_of(guardrail)
+        assert question is not None
+        made = Evidence([question], horizon=3600.0)
+        for number, ttft in enumerate(draw):
+            tell(made, turns(f"c{number}", [{"ttft": ttft, "score": 0.9 - ttft,
+                                             "outcome": Outcome.OK}],
+                             candidate=number % 4 == 0, chance=0.25, at=float(number)))
+        test = made.tests[question]
+        found = judge_evidence(
+            guardrail, made, test, bar=1000.0, now=1000.0,
+            candidate=window(5, ttft=0.3, score=0.5), stable=window(5, ttft=0.2, score=0.9))
+        tail = test.leading.name == "tail"
+        assert ("as slow as the slowest" if tail else said) in found.sentence
