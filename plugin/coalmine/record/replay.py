@@ -15,10 +15,13 @@ from coalmine.record.events import Closed
 from coalmine.rollout import events as ev
 from coalmine.rollout.advance import Observed, next_event, step_over
 from coalmine.rollout.policy import ServicePolicy
-from coalmine.rollout.service import Service, first_state
+from coalmine.rollout.service import ReleaseRecord, Service, first_state
 from coalmine.rollout.transitions import apply
 from coalmine.rollout.trial import Trial
 from coalmine.routing import ROLLOUT_RUNS, Arm, Phase
+
+CANDIDATE = "candidate"
+"""The candidate's name where nobody says it."""
 
 LOOK = 5.0
 """Seconds of the events' time between two looks while no evidence has reached its bar."""
@@ -78,21 +81,20 @@ class Replay:
     Args:
         name: the service.
         policy: its policy.
-        candidate: the candidate's name in the events.
-        stable: stable's, where it is another than the policy's.
+        candidate: the candidate's name, None for whatever the events have on that arm.
 
     Attributes:
-        service: where it would stand.
+        began: the events' time at which it began, 0 before.
+        service: where it would stand, None before.
         trial: the trial so far.
         first: the first decision, None before.
     """
 
-    def __init__(self, name: str, policy: ServicePolicy, candidate: str,
-                 stable: str | None = None) -> None:
+    def __init__(self, name: str, policy: ServicePolicy, candidate: str | None = None) -> None:
         self._name = name
         self._policy = policy
         self._candidate = candidate
-        self._stable = stable or policy.stable
+        self.began = 0.0
         self.service: Service | None = None
         self.trial: Trial | None = None
         self.first: Decision | None = None
@@ -123,21 +125,21 @@ class Replay:
         return self.first or self._decision("none", None, None)
 
     def _begin(self, at: float) -> tuple[Trial, Moment]:
-        slots = {name: entry.slot for name, entry in self._policy.releases.items()}
-        slot = slots.get(self._stable, next(iter(slots.values())))
-        first = first_state(self._name, self._policy, at)
-        known = {name: record.model_copy(update={"slot": place}) for name, place, record in (
-            (self._stable, slot, next(iter(first.releases.values()))),
-            (self._candidate, slot.other, next(iter(first.releases.values()))))}
-        idle = first.model_copy(update={"stable": self._stable, "releases": known})
-        self.service = service = apply(idle, ev.Start(
-            at=at, who="replay", release=self._candidate, policy=self._policy))
+        policy, candidate = self._policy, self._candidate or CANDIDATE
+        first = first_state(self._name, policy, at)
+        stable = first.releases[policy.stable]
+        # Where it ran is not recorded; a rollout needs two slots.
+        releases = {policy.stable: stable, candidate: ReleaseRecord(slot=stable.slot.other)}
+        self.service = service = apply(
+            first.model_copy(update={"releases": releases}),
+            ev.Start(at=at, who="replay", release=candidate, policy=policy))
         assert service.rollout is not None
-        self.trial = trial = Trial(service.rollout, self._stable, self._candidate)
+        self.began = at
+        self.trial = trial = Trial(service.rollout, policy.stable, self._candidate)
         trial.follow(service.rollout)
         self._next = at + LOOK
         return trial, Moment(at, "start", service.weight,
-                             f"step 1 of {len(self._policy.rollout.steps)}")
+                             f"step 1 of {len(policy.rollout.steps)}")
 
     def _recorded(self, attempt: Attempt) -> Iterator[Moment]:
         """Tell when new conversations began to be drawn with another chance."""

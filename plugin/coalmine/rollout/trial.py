@@ -59,7 +59,7 @@ class Trial:
     Args:
         rollout: the rollout, for its policy, baseline and beginning.
         stable: the stable release.
-        candidate: the candidate.
+        candidate: the candidate, None for whatever runs on its arm.
 
     Attributes:
         evidence: the evidence so far.
@@ -108,7 +108,7 @@ class Trial:
                 the windows have not.
         """
         arm = attempt.arm
-        if arm is None or attempt.release != self._names[arm]:
+        if arm is None or self._names[arm] not in (attempt.release, None):
             return
         if attempt.at < self._began:
             if evidence:

@@ -1,0 +1,59 @@
+"""`coalmine replay`."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from coalmine.cli.files import read_text
+from coalmine.cli.replay_view import faults_line, moment_line, result_line
+from coalmine.record.events import Reader
+from coalmine.record.replay import Replay
+from coalmine.record.sources import read_source
+from coalmine.release.errors import CoalmineError
+from coalmine.rollout.policy import Policy, ServicePolicy
+from coalmine.rollout.policy_file import read_policy
+
+
+def replay(
+    policy: Annotated[Path, typer.Argument(help="The policy to try, coalmine.yaml.")],
+    events: Annotated[
+        str, typer.Argument(help="Recorded events: a file, a folder of them, or - for stdin.")
+    ],
+    service: Annotated[
+        str | None, typer.Option(metavar="NAME", help="The service; the only one by default.")
+    ] = None,
+    as_json: Annotated[
+        bool, typer.Option("--json", help="End with the first decision, one line of JSON.")
+    ] = False,
+) -> None:
+    """Would this policy have stopped that rollout? Judge recorded events by a policy.
+
+    Prints when steps would have ended and what guardrails would have done, and why.
+    """
+    name, rules = _service(read_policy(read_text(policy), str(policy)), service)
+    others = [release for release in rules.releases if release != rules.stable]
+    candidate = others[0] if len(others) == 1 else None
+    reader = Reader(name, stable=rules.stable, candidate=candidate)
+    run = Replay(name, rules, candidate)
+    for moment in run.run(reader.events(read_source(events))):
+        print(moment_line(moment, run.began))
+    if reader.faults:
+        print(faults_line(reader.faults))
+    found = run.result()
+    print(json.dumps(found.to_document()) if as_json else result_line(found))
+
+
+def _service(policy: Policy, wanted: str | None) -> tuple[str, ServicePolicy]:
+    """Return the service to judge by."""
+    names = ", ".join(policy.services) or "none"
+    if wanted is None and len(policy.services) != 1:
+        raise CoalmineError(f"the policy has several services or none: {names}",
+                            "name one: --service NAME")
+    name = wanted or next(iter(policy.services))
+    if name not in policy.services:
+        raise CoalmineError(f"service {name!r} is not in the policy", f"it has {names}")
+    return name, policy.services[name]
