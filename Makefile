@@ -31,10 +31,11 @@ lint: .venv/.ready ## ruff, the rooms (import-linter), types (mypy)
 	@$(BIN)/lint-imports
 	@$(BIN)/mypy
 
-bench: .venv/.ready ## the benchmarks (ARGS names some of them)
+bench: .venv/.ready ## the benchmarks (ARGS names some of them; verdicts, of an hour or two, only so)
+	@$(if $(filter verdicts,$(ARGS)),$(BIN)/python -m pip install -q --require-hashes -r requirements/bench.txt)
 	@$(BIN)/python -m benchmarks $(ARGS)
 
-lock: ## resolve requirements/lock.txt again (ARGS=--upgrade takes newer versions)
+lock: ## resolve requirements/ again (ARGS=--upgrade takes newer versions)
 	@PYTHON="$(PYTHON)" bash scripts/lock $(ARGS)
 
 docs: .venv/.ready ## write the generated reference pages again

@@ -1,7 +1,7 @@
 """All benchmarks, one after the other: ``make bench`` (ARGS names some of them).
 
-Each writes ``benchmarks/results/NAME.json``; then ``docs/performance.md`` is written from all
-results that are there.
+Each writes ``benchmarks/results/NAME.json``; then ``docs/performance.md`` and the figures of
+``docs/verdicts.md`` are written from all results that are there.
 """
 
 from __future__ import annotations
@@ -12,16 +12,19 @@ import sys
 from pathlib import Path
 
 from benchmarks import report
+from benchmarks.verdicts import page
 
 HERE = Path(__file__).parent
 RESULTS = HERE / "results"
 ALL = ("hooks", "cost", "flip", "decision", "state")
+ONLY_BY_NAME = ("verdicts",)
+"""What takes an hour or more."""
 
 
 def main() -> int:
     """Run what was asked for, each in a process of its own; return 1 if one of them failed."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("names", nargs="*", choices=[*ALL, []], default=[])
+    parser.add_argument("names", nargs="*", choices=[*ALL, *ONLY_BY_NAME, []], default=[])
     arguments = parser.parse_args()
     RESULTS.mkdir(exist_ok=True)
     failed = []
@@ -32,6 +35,8 @@ def main() -> int:
         if subprocess.run(command, cwd=HERE.parent, check=False).returncode != 0:
             failed.append(name)
     (HERE.parent / "docs" / "performance.md").write_text(report.render(RESULTS))
+    if page.RESULT.exists():
+        page.write()
     if failed:
         print(f"failed: {', '.join(failed)}", file=sys.stderr)
     return 1 if failed else 0

@@ -21,7 +21,8 @@ def test_the_page_in_the_docs_is_fresh():
 def test_every_command_of_the_contract_is_there_and_described():
     found = get_command(app).commands
     assert list(found) == [
-        "status", "start", "pause", "resume", "promote", "rollback", "history", "lint", "demo"
+        "status", "start", "pause", "resume", "promote", "rollback", "history", "lint",
+        "simulate", "demo",
     ]
     for name, command in found.items():
         assert f"\n## {name}\n" in reference.text()
@@ -39,5 +40,5 @@ def test_it_is_written_into_the_folder_that_is_named(tmp_path, capsys):
 
 def test_a_command_is_a_file_of_at_most_50_lines():
     files = list(Path(commands.__path__[0]).glob("*.py"))
-    assert len(files) == 10
+    assert len(files) == 11
     assert not [path for path in files if len(path.read_text("utf-8").splitlines()) > 50]

@@ -18,6 +18,7 @@ from coalmine.cli.commands.promote import promote
 from coalmine.cli.commands.replay import replay
 from coalmine.cli.commands.resume import resume
 from coalmine.cli.commands.rollback import rollback
+from coalmine.cli.commands.simulate import simulate
 from coalmine.cli.commands.start import start
 from coalmine.cli.commands.status import status
 from coalmine.cli.group import Commands
@@ -71,7 +72,9 @@ def options(
     ctx.obj = Settings(url=url, key=key, key_file=key_file, ca=ca)
 
 
-for command in (status, start, pause, resume, promote, rollback, history, lint, replay, demo):
+for command in (
+    status, start, pause, resume, promote, rollback, history, lint, replay, simulate, demo,
+):
     app.command()(command)
 
 if __name__ == "__main__":

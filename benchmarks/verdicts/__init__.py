@@ -1,0 +1,1 @@
+"""How fast and how wrongly the verdict engine, static rules and Kayenta's judge roll back."""

@@ -1,0 +1,19 @@
+"""Who judges a case; needs scipy."""
+
+from __future__ import annotations
+
+from benchmarks.verdicts.judge import Judge
+from benchmarks.verdicts.kayenta import Kayenta
+from benchmarks.verdicts.ours import Alarm, Promotion
+from benchmarks.verdicts.static import Static
+from coalmine.sim.scenarios import Scenario
+
+LEAST = 30
+"""Conversations of the candidate that a careful static rule waits for."""
+
+
+def panel(kind: str, scenario: Scenario) -> list[Judge]:
+    """Return the judges of a kind of case."""
+    if kind == "promotion":
+        return [Promotion(scenario.seconds)]
+    return [Alarm(scenario.seconds), Static("static", LEAST), Static("static-bare", 1), Kayenta()]
