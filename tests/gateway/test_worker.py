@@ -12,6 +12,7 @@ import pytest
 from coalmine.control import controller
 from coalmine.gateway import collector, follower
 from coalmine.guardrails import Attempt, Outcome
+from coalmine.record import recording
 from coalmine.state import breaker, housekeeper, open_state
 
 POLICY = """
@@ -118,5 +119,5 @@ def test_all_that_an_end_waits_for_fits_into_its_time() -> None:
     from coalmine.gateway.worker import LAST
 
     close = max(breaker.JOIN, housekeeper.JOIN)
-    threads = controller.JOIN + collector.JOIN + follower.JOIN
+    threads = controller.JOIN + collector.JOIN + recording.JOIN + follower.JOIN
     assert threads + LAST + 2 * CALL + close < STOP

@@ -1,6 +1,7 @@
 """Events: attempts that come back as they were, and what becomes of everything else."""
 
 import json
+import random
 from collections import Counter
 from collections.abc import Callable
 from dataclasses import replace
@@ -11,6 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from coalmine.guardrails import NO_CONVERSATION, Attempt, Outcome
+from coalmine.guardrails.evidence import Evidence, Measure, Question
 from coalmine.record import json_lines
 from coalmine.record.events import LONGEST_TEXT, REASONS, RECORDED, Closed, Reader, to_event
 from coalmine.record.json_lines import to_line
@@ -197,6 +199,26 @@ def test_an_attempt_that_was_recorded_reads_back(attempt: Make, fields: dict[str
     """But for the deployment, and the alias, which is no hash."""
     made = attempt(1_700_000_000.123456, **fields)
     assert back(made) == replace(made, deployment="", alias="")
+
+
+def test_the_evidence_of_what_was_recorded_is_that_of_what_happened(attempt: Make) -> None:
+    """The very same: a replay bets as the controller did."""
+    rng = random.Random(7)
+    questions = [Question(measure, 0.1) for measure in Measure]
+    lived, replayed = (Evidence(questions, horizon=3600.0) for _ in range(2))
+    for number in range(3000):
+        name = rng.randrange(number // 3 + 1)
+        arm, release = (Arm.CANDIDATE, "v2") if name % 3 == 0 else (Arm.STABLE, "v1")
+        made = attempt(
+            1_700_000_000 + number * 1.7, arm=arm, release=release, conversation=f"{name:016x}",
+            outcome=rng.choice([Outcome.OK] * 9 + [Outcome.ERROR]), first_turn=rng.random() < 0.6,
+            caller=f"{rng.randrange(7):016x}", chance=0.3, evidence=rng.random() < 0.9,
+            ttft=rng.expovariate(3), tokens=rng.randrange(400), cost=rng.random() / 100,
+            score=rng.random())
+        lived.add(made)
+        replayed.add(back(made))
+    assert replayed.to_document() == lived.to_document()
+    assert all(min(test.units) > 50 for test in lived.tests.values())
 
 
 def test_what_was_no_evidence_is_none_when_it_is_read(attempt: Make) -> None:

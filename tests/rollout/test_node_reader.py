@@ -82,6 +82,19 @@ BAD = {
             )
         ],
     ),
+    "a recording that cannot be": (
+        SMALL + 'record: {folder: "", keep: 0, max_bytes: 5, days: 7}\n',
+        [
+            "7: record.folder: has 0 characters, too few (give at least 1 characters)",
+            "7: record.keep: 0 is not more than 0 (give more than 0)",
+            "7: record.max_bytes: 5 is less than 1000000 (give 1000000 or more)",
+            "7: record.days: is not known (known are folder, keep, max_bytes)",
+        ],
+    ),
+    "a recording of some other form": (
+        SMALL + "record: events\n",
+        ["7: record: must be a mapping (key: value), found text"],
+    ),
     "a weight of more than all": (
         service(STEPS + "    - {weight: 5}\n    - {weight: 150}"),
         ["10: services.chat.rollout.steps[1].weight: 150 is more than 100 (give 0.1 to 100)"],

@@ -43,6 +43,13 @@ def test_the_examples_policy_is_what_the_contract_says() -> None:
     assert not warnings(policy)
 
 
+def test_nothing_is_recorded_unless_the_policy_says_so() -> None:
+    assert read_policy(SMALL, "coalmine.yaml").record is None
+    recorded = read_policy(SMALL + "record: {}\n", "coalmine.yaml").record
+    assert recorded is not None
+    assert (recorded.folder, recorded.keep, recorded.max_bytes) == ("events", 7 * 86400, 10**9)
+
+
 def test_what_is_left_out_has_the_defaults_of_the_contract() -> None:
     service = chat(SMALL)
     assert (service.rescue, service.stale_after, service.drain_timeout, service.give_up) == (

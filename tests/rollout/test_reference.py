@@ -14,6 +14,7 @@ from coalmine.rollout import (
     TABLE,
     Operator,
     Policy,
+    Record,
     ReleaseEntry,
     RolloutPlan,
     ServicePolicy,
@@ -44,7 +45,7 @@ def test_the_command_writes_all_three(tmp_path: Path) -> None:
 
 
 MODELS: list[type[BaseModel]] = [
-    Policy, Operator, ServicePolicy, ReleaseEntry, Sessions, RolloutPlan, Step, Guardrail,
+    Policy, Operator, Record, ServicePolicy, ReleaseEntry, Sessions, RolloutPlan, Step, Guardrail,
 ]  # fmt: skip
 
 
@@ -83,7 +84,7 @@ def test_the_diagram_has_every_phase_and_every_pair_of_the_table() -> None:
 
 PUBLIC = {
     "TABLE", "Back", "BakeOver", "Drained", "EraRecord", "Event", "Halt", "Operator", "Pause",
-    "Policy", "PolicyError", "Problem", "Promote", "Refused", "Register", "ReleaseEntry",
+    "Policy", "PolicyError", "Problem", "Promote", "Record", "Refused", "Register", "ReleaseEntry",
     "ReleaseRecord", "Resume", "RollBack", "Rollout", "RolloutPlan", "Service", "ServicePolicy",
     "Sessions", "Start", "Step", "StepOver", "apply", "first_state", "read_policy",
     "routing_plan", "warnings",

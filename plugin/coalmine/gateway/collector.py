@@ -11,7 +11,7 @@ import logging
 import threading
 import time
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
@@ -69,6 +69,8 @@ class Collector:
         gateway: its gateway's name.
         state: returns the shared state, None while there is none.
         outboxes: folder of the gateway's outboxes, None to keep attempts in memory only.
+        record: takes each batch's attempts to record them; never waits or raises. What a dead
+            worker left behind is not among them.
     """
 
     def __init__(
@@ -77,6 +79,7 @@ class Collector:
         gateway: str,
         state: Callable[[], State | None],
         outboxes: Path | None = None,
+        record: Callable[[Sequence[Attempt]], None] | None = None,
     ) -> None:
         self._worker = worker
         self._gateway = gateway
@@ -84,6 +87,7 @@ class Collector:
         self._attempts: list[tuple[int, Attempt]] = []
         self._names = 0
         self._untold: set[int] = set()
+        self._record = record
         self._outboxes = outboxes
         self._outbox = _open(outboxes, worker, gateway)
         self._given_up = False
@@ -263,6 +267,8 @@ class Collector:
         with self._lock:
             counts, self._counts = self._counts, Counter()
         ended = [_fit(attempt) for _, attempt in taken]
+        if self._record is not None:
+            self._record(ended)
         totals = totals_of(ended)
         for series_name, value in counts.items():
             name = _sayable(series_name)

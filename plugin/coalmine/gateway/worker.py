@@ -33,6 +33,8 @@ from coalmine.gateway.outbox import outbox_folder
 from coalmine.gateway.policy_source import PolicySource
 from coalmine.gateway.totals import by_deployment
 from coalmine.gateway.turns import Turns
+from coalmine.record.event_files import Place
+from coalmine.record.recording import Recording
 from coalmine.release import Slot
 from coalmine.rollout.policy import ServicePolicy
 from coalmine.rollout.service import Rollout
@@ -83,9 +85,14 @@ class Worker:
         self.turns = Turns()
         self._fleet: Fleet = EMPTY
         self._fleet_key: Any = None
+        self.recording = Recording(
+            self.id, self._recorded,
+            dropped=lambda times: self.count("coalmine_dropped_total", "record", times=times),
+            wall=wall, mono=mono,
+        )
         self.collector = Collector(
             self.id, self.gateway, lambda: self.follower.state,
-            outbox_folder(self.gateway, self.source.base),
+            outbox_folder(self.gateway, self.source.base), self.recording.add,
         )
         self.count = self.collector.count
         self.breaker = CircuitBreaker(self._rollout, self._trip)
@@ -145,7 +152,7 @@ class Worker:
             return
         self._stopped = True
         for step in (self.breaker.stop, self.controller.stop, self._settle, self.collector.stop,
-                     self.follower.stop, self._leave):
+                     self.recording.stop, self.follower.stop, self._leave):
             try:
                 step()
             except Exception:
@@ -251,6 +258,14 @@ class Worker:
             raise
         self._place = place
         return state
+
+    def _recorded(self) -> Place | None:
+        """Where ended attempts are recorded now, None for nowhere."""
+        policy = self.source.policy
+        record = policy.record if policy is not None else None
+        if record is None:
+            return None
+        return Place(self.source.base / record.folder, record.keep, record.max_bytes)
 
     def _moved(self, keys: list[bytes] | None) -> None:
         if keys is None:

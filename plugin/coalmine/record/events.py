@@ -156,11 +156,10 @@ class Reader:
         chance = fields.get("chance")
         if chance is not None:
             chance = self._number(chance, 1.0, "chance")
-        return Attempt(
-            at=float(at), service=self._service, release=release, arm=arm, deployment="",
-            outcome=outcome, conversation=conversation, caller=key or "", chance=chance,
-            first_turn=turn == 0,
-            evidence=talks and arm is not None and chance is not None and 0.0 < chance < 1.0,
+        evidence = talks and arm is not None and chance is not None and 0.0 < chance < 1.0
+        return Attempt(  # by place, up to the measures: to name all takes 0.5 µs more
+            float(at), self._service, release, arm, "", outcome, conversation, key or "", "",
+            chance, turn == 0, evidence,
             ttft=self._number(fields.get("ttft")),
             inter_token=self._number(fields.get("inter_token")),
             seconds=self._number(fields.get("seconds")) or 0.0,

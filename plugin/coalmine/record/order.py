@@ -45,7 +45,7 @@ class Order:
     """
 
     def __init__(self) -> None:
-        self._last: float | None = None
+        self._last = -1.0  # before all times
         self._far = 0.0
         self._agreed = 0
         self._seen = Recent()
@@ -61,7 +61,8 @@ class Order:
         """
         event = (conversation, turn, at)
         if conversation and (
-            event in self._seen or (turn == 0 and conversation in self._closed)
+            (at <= self._last and event in self._seen)
+            or (turn == 0 and conversation in self._closed)
         ):
             return "duplicate"
         refused = self._time(at)
@@ -81,12 +82,10 @@ class Order:
     def _time(self, at: float) -> str:
         if not 0 <= at <= LATEST:  # NaN too
             return "clock"
-        last = self._last
-        if last is not None:
-            if at < last:
-                return "out_of_order"
-            if at > last + JUMP and not self._believed(at):
-                return "clock"
+        if at < self._last:
+            return "out_of_order"
+        if at > self._last + JUMP and self._last >= 0 and not self._believed(at):
+            return "clock"
         self._last = at
         self._agreed = 0
         return ""

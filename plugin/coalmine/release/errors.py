@@ -9,6 +9,7 @@ CoalmineError
 │   ├── knowledge.StateUnused     no policy in force says where it is      (gateway)
 │   ├── StateRefused              unusable as configured (rights, eviction, host)
 │   └── StateCorrupt              it answers something that we did not write
+├── sources.EventsUnreadable      a file or folder of recorded events       (record)
 ├── access.Unauthorized           no key, or one that nobody knows           (control)
 ├── access.Forbidden              a known key that may not                   (control)
 ├── commands.NotFound             an unknown service or release              (control)

@@ -15,6 +15,7 @@ from coalmine.rollout.events import (
 from coalmine.rollout.policy import (
     Operator,
     Policy,
+    Record,
     ReleaseEntry,
     RolloutPlan,
     ServicePolicy,
@@ -48,6 +49,7 @@ __all__ = [
     "PolicyError",
     "Problem",
     "Promote",
+    "Record",
     "Refused",
     "Register",
     "ReleaseEntry",

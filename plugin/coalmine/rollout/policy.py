@@ -280,6 +280,24 @@ class Operator(_Model):
     ] = Field(("read",), description="What it may do.")
 
 
+class Record(_Model):
+    """Where ended attempts are recorded, to be [replayed](replay.md#recording)."""
+
+    folder: str = Field(
+        "events",
+        min_length=1,
+        description="The folder, beside this file unless it is a whole path. It is made if need "
+        "be; one that others can look into is not used.",
+    )
+    keep: Seconds = Field(7 * 86400.0, gt=0, description="How long an event is kept.")
+    max_bytes: int = Field(
+        1_000_000_000,
+        ge=1_000_000,
+        strict=True,
+        description="Bytes of all its files, about; the oldest go first.",
+    )
+
+
 class Policy(_Model):
     """The whole file."""
 
@@ -293,6 +311,9 @@ class Policy(_Model):
     )
     alertmanager_token: SecretName | None = Field(
         None, description="Token that may call /coalmine/alertmanager, as os.environ/NAME."
+    )
+    record: Record | None = Field(
+        None, description="Where ended attempts are recorded, default nowhere; may change any time."
     )
     services: dict[Name, ServicePolicy] = Field(
         default_factory=dict, description="Services by name, which is their home group in LiteLLM."

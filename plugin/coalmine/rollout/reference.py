@@ -22,6 +22,7 @@ from coalmine.rollout.annotations import inner, key_of
 from coalmine.rollout.policy import (
     Operator,
     Policy,
+    Record,
     ReleaseEntry,
     RolloutPlan,
     ServicePolicy,
@@ -36,6 +37,7 @@ from coalmine.routing import Phase
 _MODELS: tuple[tuple[str, type[BaseModel]], ...] = (
     ("The file", Policy),
     ("operators[]", Operator),
+    ("record", Record),
     ("services.NAME", ServicePolicy),
     ("services.NAME.releases.NAME", ReleaseEntry),
     ("services.NAME.sessions", Sessions),
@@ -178,7 +180,7 @@ def _type(annotation: Any, metadata: tuple[Any, ...] = ()) -> str:
         words = {bool: "true or false", int: "whole number", float: "number"}.get(wanted, "text")
     signs = {"ge": "≥", "gt": ">", "le": "≤", "lt": "<"}
     bounds = [
-        f"{sign} {getattr(meta, name):g}"
+        f"{sign} {_plain(getattr(meta, name))}"
         for meta in metadata
         for name, sign in signs.items()
         if getattr(meta, name, None) is not None
@@ -194,8 +196,8 @@ def _unit(info: FieldInfo) -> str:
     if _is_duration(info.annotation, tuple(info.metadata)):
         return "seconds, or with a unit"
     said = (info.description or "").split()[0].lower()
-    if said == "percent":
-        return "percent"
+    if said in ("percent", "bytes"):
+        return said
     return "conversations" if info.annotation is int else ""
 
 

@@ -44,7 +44,7 @@ def in_words(
             "leave the quotes out" if quotes else "",
         )
     if kind in _BOUNDS:
-        return f"{shown} {_BOUNDS[kind]} {next(iter(context.values())):g}", _range(metadata)
+        return f"{shown} {_BOUNDS[kind]} {next(iter(context.values())):.12g}", _range(metadata)
     if kind in ("enum", "literal_error"):
         valid = re.findall(r"'([^']*)'", str(context.get("expected", "")))
         near = get_close_matches(str(value).lower(), valid, 1, 0.6)
@@ -78,12 +78,12 @@ def _range(metadata: tuple[Any, ...]) -> str:
     low, above = _bound(metadata, "ge"), _bound(metadata, "gt")
     high, below = _bound(metadata, "le"), _bound(metadata, "lt")
     if low is not None and high is not None:
-        return f"give {low:g} to {high:g}"
+        return f"give {low:.12g} to {high:.12g}"
     parts = [
-        f"{low:g} or more" if low is not None else "",
-        f"more than {above:g}" if above is not None else "",
-        f"at most {high:g}" if high is not None else "",
-        f"less than {below:g}" if below is not None else "",
+        f"{low:.12g} or more" if low is not None else "",
+        f"more than {above:.12g}" if above is not None else "",
+        f"at most {high:.12g}" if high is not None else "",
+        f"less than {below:.12g}" if below is not None else "",
     ]
     return "give " + ", ".join(part for part in parts if part)
 
