@@ -31,7 +31,7 @@ lint: .venv/.ready ## ruff, the rooms (import-linter), types (mypy)
 	@$(BIN)/lint-imports
 	@$(BIN)/mypy
 
-bench: .venv/.ready ## the benchmarks (ARGS names some of them; verdicts, of an hour or two, only so)
+bench: .venv/.ready ## the benchmarks (ARGS names some of them; verdicts, three hours, only so)
 	@$(if $(filter verdicts,$(ARGS)),$(BIN)/python -m pip install -q --require-hashes -r requirements/bench.txt)
 	@$(BIN)/python -m benchmarks $(ARGS)
 

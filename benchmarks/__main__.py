@@ -18,7 +18,7 @@ HERE = Path(__file__).parent
 RESULTS = HERE / "results"
 ALL = ("hooks", "cost", "flip", "decision", "state")
 ONLY_BY_NAME = ("verdicts",)
-"""What takes an hour or more."""
+"""What takes hours."""
 
 
 def main() -> int:

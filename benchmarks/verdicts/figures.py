@@ -36,12 +36,14 @@ def figures(case: Case, runs: Sequence[dict[str, Any]]) -> dict[str, Any]:
 
 def _judge(case: Case, found: list[dict[str, Any] | None]) -> dict[str, Any]:
     alarms = [one for one in found if one is not None]
-    told: dict[str, Any] = {
+    told: dict[str, Any] = {  # `early`: before the onset, so false ones
         **_share(len(alarms), len(found)),
         "why": dict(Counter(one["why"] for one in alarms).most_common()),
     }
+    since = [one for one in found if one is None or one["seconds"] >= 0.0]
+    told["early"] = len(found) - len(since)
     for unit in ("requests", "conversations", "seconds"):
-        values = [math.inf if one is None else one[unit] for one in found]
+        values = [math.inf if one is None else one[unit] for one in since]
         told[unit] = {name: percentile(values, share) for name, share in PERCENTILES.items()}
     return told
 
@@ -55,7 +57,7 @@ def _share(count: int, runs: int) -> dict[str, Any]:
 def percentile(values: Iterable[float], share: float) -> float | None:
     """Return the value at place ⌈share·n⌉ of the sorted ones, None where it was never reached."""
     ordered = sorted(values)
-    value = ordered[max(0, math.ceil(share * len(ordered)) - 1)]
+    value = ordered[max(0, math.ceil(share * len(ordered)) - 1)] if ordered else math.inf
     return value if math.isfinite(value) else None
 
 

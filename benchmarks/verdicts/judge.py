@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Protocol
 
-from coalmine.sim.conversations import Event
+from coalmine.sim.scenarios import Event
 
 Finding = str
 """Why a judge would roll back (or promote), in a few words."""

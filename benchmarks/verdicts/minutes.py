@@ -6,7 +6,7 @@ from collections import deque
 from collections.abc import Sequence
 
 from benchmarks.verdicts.judge import Finding
-from coalmine.sim.conversations import Event
+from coalmine.sim.scenarios import Event
 
 MINUTE = 60.0
 

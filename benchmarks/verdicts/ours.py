@@ -6,7 +6,7 @@ from benchmarks.verdicts.judge import Finding
 from coalmine.guardrails.attempt import Attempt, Outcome
 from coalmine.guardrails.evidence import Evidence, Measure, Question
 from coalmine.routing import Arm
-from coalmine.sim.conversations import Event
+from coalmine.sim.scenarios import Event
 
 WORSE = (
     Question(Measure.ERRORS, 0.1),

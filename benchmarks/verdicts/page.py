@@ -53,9 +53,9 @@ def between(page: str, figures: str) -> str:
 def render(document: dict[str, Any]) -> str:
     """Return the tables of a result."""
     cases = document["figures"]["cases"]
-    found, healthy, promotions = (
+    found, late, healthy, promotions, margins = (
         [case for case in cases.values() if case["kind"] == kind]
-        for kind in ("regression", "healthy", "promotion"))
+        for kind in ("regression", "late", "healthy", "promotion", "margin"))
     tables = []
     if found or promotions:
         tables += [_ours(found, promotions), "![Delay until the alarm](verdicts.svg)\n"]
@@ -63,6 +63,10 @@ def render(document: dict[str, Any]) -> str:
         tables += [_others(compared(cases)), _times(compared(cases))]
     if healthy:
         tables.append(_healthy(healthy, document["figures"]["healthy"]))
+    if late:
+        tables.append(_late(late))
+    if margins:
+        tables.append(_margins(margins))
     where = document["machine"]
     tables.append(f"Simulated on {document['at'][:10]}, {where['system']}, Python "
                   f"{where['python']}, `python -m benchmarks.verdicts`.\n")
@@ -115,17 +119,38 @@ def _healthy(healthy: list[dict[str, Any]], pooled: dict[str, Any]) -> str:
     rows = ["Healthy releases that were rolled back within 24 h (95 % interval):\n",
             _row("requests/s", "days", *JUDGES.values()), _row(*["---"] * (2 + len(JUDGES)))]
     for title, case in [*((case["title"], case) for case in healthy), ("all", pooled)]:
-        cells = []
-        for name in JUDGES:
-            one = case["judges"][name]
-            cells.append(f"{_number(one['alarms'])}: {_percent(one['share'])} "
-                         f"({_percent(one['low'])} to {_percent(one['high'])})")
+        cells = [_false(case["judges"][name]) for name in JUDGES]
         rows.append(_row(title, _number(case["runs"]), *cells))
+    return "\n".join(rows) + "\n"
+
+
+def _late(late: list[dict[str, Any]]) -> str:
+    rows = ["Regressions that begin after six healthy hours, candidate requests since then:\n",
+            _row("regression", "runs", "p50 / p90 / p99", "false alarms before", "no alarm"),
+            _row(*["---"] * 5)]
+    for case in late:
+        ours = case["judges"]["coalmine"]
+        rows.append(_row(case["title"], _number(case["runs"]), _spread(ours["requests"], _number),
+                         _number(ours["early"]), _percent(1 - ours["share"])))
+    return "\n".join(rows) + "\n"
+
+
+def _margins(margins: list[dict[str, Any]]) -> str:
+    rows = ["Releases at the very margin that looked promotable within six hours (5 % may):\n",
+            _row("candidate", "runs", "promotable (95 % interval)"),
+            _row(*["---"] * 3)]
+    rows += [_row(case["title"], _number(case["runs"]), _false(case["judges"]["promotable"]))
+             for case in margins]
     return "\n".join(rows) + "\n"
 
 
 def _row(*cells: str) -> str:
     return f"| {' | '.join(cells)} |"
+
+
+def _false(one: dict[str, Any]) -> str:
+    return (f"{_number(one['alarms'])}: {_percent(one['share'])} "
+            f"({_percent(one['low'])} to {_percent(one['high'])})")
 
 
 def _met(value: float | None, goal: float) -> str:

@@ -14,6 +14,8 @@ LEAST = 30
 
 def panel(kind: str, scenario: Scenario) -> list[Judge]:
     """Return the judges of a kind of case."""
-    if kind == "promotion":
+    if kind in ("promotion", "margin"):
         return [Promotion(scenario.seconds)]
+    if kind == "late":
+        return [Alarm(scenario.seconds)]
     return [Alarm(scenario.seconds), Static("static", LEAST), Static("static-bare", 1), Kayenta()]

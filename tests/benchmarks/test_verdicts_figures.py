@@ -61,6 +61,16 @@ def test_a_case_tells_delay_efficiency_and_why():
     assert sessions["efficiency"] == pytest.approx(60 / 120)
 
 
+def test_an_alarm_before_the_onset_is_a_false_one():
+    """It has no part in the delay."""
+    early = run(coalmine=0.0)
+    early["found"]["coalmine"]["seconds"] = -5.0
+    told = figures(CASES["late-ttft"], [early, run(coalmine=80.0)])["judges"]["coalmine"]
+    assert (told["alarms"], told["early"], told["requests"]["p50"]) == (2, 1, 80.0)
+    none = figures(CASES["late-ttft"], [early])["judges"]["coalmine"]
+    assert none["requests"] == {"p50": None, "p90": None, "p99": None}
+
+
 def test_healthy_cases_are_pooled():
     """One share over all rates."""
     told = [figures(CASES[name], runs) for name, runs in {
@@ -124,7 +134,8 @@ def test_progress_tells_what_is_left_from_what_was_done():
 def document() -> dict[str, Any]:
     """A result with a case of each kind."""
     runs = {"errors": [four(200.0, 30.0), four(300.0, None)], "aa-10": [four(None, 5.0)] * 3,
-            "promotion": [run(promotable=400.0)]}
+            "promotion": [run(promotable=400.0)], "late-ttft": [run(coalmine=900.0)],
+            "margin-score": [run(promotable=None)] * 10}
     cases = {name: figures(CASES[name], found) for name, found in runs.items()}
     return {"at": "2026-01-02T03:04:05+00:00", "machine": {"system": "Linux", "python": "3.12.1"},
             "figures": {"cases": cases, "healthy": pooled(cases.values())}}
@@ -142,6 +153,9 @@ def test_the_figures_stand_between_the_markers(tmp_path):
     assert "old" not in text
     assert "| errors 1 → 5 % | 2 | 200 / 300 / 300 | 50 | 184 | 0.92 | ≤ 265 | met | 0 % |" in text
     assert "| 10 | 3 | 0: 0 % (0 % to 56 %) | 3: 100 %" in text
+    assert "| healthy release promotable | 1 | 53 / 53 / 53 min | 100 |" in text
+    assert "| TTFT × 1.3 | 1 | 900 / 900 / 900 | 0 | 0 % |" in text
+    assert "| score − 0.05 | 10 | 0: 0 % (0 % to 28 %) |" in text
     page.write(tmp_path / "r.json", tmp_path)
     assert path.read_text() == text
 

@@ -127,6 +127,15 @@ def test_a_run_ends_when_all_judges_have_found_something():
     assert run["found"]["slow"]["why"] == "had enough"
 
 
+def test_a_delay_begins_with_the_onset():
+    """What is found before it has a negative one and no candidate requests."""
+    late = named("dead", weight=100.0, onset=60.0)
+    run = watch(late, [Patient("early", 3), Patient("later", 900)])
+    assert run["found"]["early"]["seconds"] < 0.0
+    assert run["found"]["early"]["requests"] == 0
+    assert 0 < run["found"]["later"]["requests"] < 900
+
+
 def test_who_finds_nothing_until_the_end_has_found_none():
     """That is a figure too."""
     run = watch(named("dead", seconds=60.0), [Patient("never", -1)])

@@ -17,8 +17,8 @@ from heapq import heappop, heappush, heapreplace
 from itertools import accumulate
 from math import exp, hypot, log
 
-from coalmine.sim.regressions import Event, fail, worsening
-from coalmine.sim.scenarios import Scenario
+from coalmine.sim.regressions import fail, worsening
+from coalmine.sim.scenarios import Event, Scenario
 from coalmine.sim.weather import Weather
 
 GOES_ON, TURNS = 0.75, 30

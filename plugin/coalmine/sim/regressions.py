@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any
 
-from coalmine.sim.scenarios import Regression, Scenario
+from coalmine.sim.scenarios import Event, Regression, Scenario
 
 SLOWEST = 1.7507
 """Normal score above which the slowest 4 % lie."""
@@ -16,7 +15,6 @@ TIMEOUT = 60.0
 MEASURES = ("ttft", "inter_token", "seconds", "tokens", "cost", "score")
 """What is measured of an answer; a failure has none of it."""
 
-Event = dict[str, Any]
 Worsen = Callable[[Event, float], None]
 """Changes the event of a turn; told its normal score too, how slow it is whatever the hour."""
 

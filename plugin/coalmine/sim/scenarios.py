@@ -11,6 +11,9 @@ from typing import Any
 DAY = 86_400.0
 """Seconds."""
 
+Event = dict[str, Any]
+"""What happens, as one JSON object: see :func:`coalmine.sim.conversations.events`."""
+
 
 class Regression(str, Enum):
     """What is wrong with the candidate. Below each: what a scenario's `size` is then."""
