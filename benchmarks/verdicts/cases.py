@@ -62,16 +62,16 @@ HOURS = 6 * 3600.0
 _DEAD, _ERRORS, _RARE = named("dead"), named("errors"), named("errors-rare")
 
 CASES = {case.name: case for case in (
-    Case("dead", "every request fails", _DEAD, 1000, limit=limit(_DEAD), goal=4, stretch=3),
-    Case("errors", "errors 1 → 5 %", _ERRORS, 1000, limit=limit(_ERRORS), goal=265, stretch=230),
+    Case("dead", "every request fails", _DEAD, 400, limit=limit(_DEAD), goal=4, stretch=3),
+    Case("errors", "errors 1 → 5 %", _ERRORS, 400, limit=limit(_ERRORS), goal=265, stretch=230),
     Case("errors-rare", "errors 0.2 → 0.4 %", _RARE, 200, limit=limit(_RARE), goal=11_000),
-    Case("ttft", "TTFT × 1.3", named("ttft"), 1000, limit=136, unit="conversations", goal=1085,
+    Case("ttft", "TTFT × 1.3", named("ttft"), 400, limit=136, unit="conversations", goal=1085,
          stretch=700),
-    Case("tail", "p99 × 2 (slowest 4 % doubled)", named("tail"), 1000, limit=290, goal=750,
+    Case("tail", "p99 × 2 (slowest 4 % doubled)", named("tail"), 400, limit=290, goal=750,
          stretch=400),
-    Case("slow", "5 % of requests ten times slower", named("slow"), 1000, limit=149, goal=240,
+    Case("slow", "5 % of requests ten times slower", named("slow"), 400, limit=149, goal=240,
          stretch=165),
-    Case("score", "score 0.90 → 0.85", named("score"), 1000, limit=60, unit="conversations",
+    Case("score", "score 0.90 → 0.85", named("score"), 400, limit=60, unit="conversations",
          goal=288, stretch=60),
     Case("late-errors", "errors 1 → 5 %", named("errors", onset=HOURS), 100, kind="late"),
     Case("late-ttft", "TTFT × 1.3", named("ttft", onset=HOURS), 100, kind="late"),
@@ -85,6 +85,6 @@ CASES = {case.name: case for case in (
          kind="margin"),
     Case("aa-1", "1", named("healthy", rate=1.0), 1000, kind="healthy"),
     Case("aa-10", "10", named("healthy", rate=10.0), 250, kind="healthy"),
-    Case("aa-100", "100", named("healthy", rate=100.0), 20, kind="healthy"),
+    Case("aa-100", "100", named("healthy", rate=100.0), 10, kind="healthy"),
 )}
 """All of them, in the order of the table."""

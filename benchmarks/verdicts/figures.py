@@ -26,8 +26,10 @@ def figures(case: Case, runs: Sequence[dict[str, Any]]) -> dict[str, Any]:
             told[key] = round(value, 1)
     if case.limit is not None:
         told["limit_unit"] = case.unit
-    told["judges"] = {name: _judge(case, [run["found"][name] for run in runs])
-                      for name in runs[0]["found"]}
+    names = dict.fromkeys(name for run in runs for name in run["found"])  # not all judge all runs
+    told["judges"] = {
+        name: _judge(case, [run["found"][name] for run in runs if name in run["found"]])
+        for name in names}
     ours = told["judges"].get("coalmine")
     if ours and case.limit is not None and (median := ours[case.unit]["p50"]) is not None:
         told["efficiency"] = round(case.limit / median, 3)
@@ -37,7 +39,7 @@ def figures(case: Case, runs: Sequence[dict[str, Any]]) -> dict[str, Any]:
 def _judge(case: Case, found: list[dict[str, Any] | None]) -> dict[str, Any]:
     alarms = [one for one in found if one is not None]
     told: dict[str, Any] = {  # `early`: before the onset, so false ones
-        **_share(len(alarms), len(found)),
+        "runs": len(found), **_share(len(alarms), len(found)),
         "why": dict(Counter(one["why"] for one in alarms).most_common()),
     }
     since = [one for one in found if one is None or one["seconds"] >= 0.0]

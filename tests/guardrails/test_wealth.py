@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from coalmine.guardrails.wealth import CALLERS, CASH, RICH, Wealth
+from coalmine.guardrails.wealth import CALLERS, CASH, RELEASED, RICH, Wealth
 
 
 def wealth(cash: float = CASH) -> Wealth:
@@ -128,7 +128,7 @@ def test_stables_gains_wait_for_the_candidates_outcomes() -> None:
         one.bet([0.01], candidate=False, chance=0.05)
     assert one.total == 1.0
     one.bet([0.01], candidate=True, chance=0.05)
-    assert one.total == pytest.approx(0.01 / 0.9505 * (1 / 0.9505) ** 19)
+    assert one.total == pytest.approx(0.01 / 0.9505 * (1 / 0.9505) ** (19 * RELEASED))
 
 
 def test_losses_and_the_candidates_gains_do_not_wait() -> None:

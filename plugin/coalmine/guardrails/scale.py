@@ -89,9 +89,14 @@ class Scale:
 
 
 def _table(counts: Sequence[float], total: float) -> Table:
-    scores, below = [], 0.0
+    scores: list[float] = []
+    below, score = 0.0, -LARGEST
+    fresh = True  # a bucket of its own; a stretch of empty ones has one score
     for count in counts:
-        share = (below + count / 2 + 0.25) / (total + 0.5)
-        below += count
-        scores.append(max(-LARGEST, min(LARGEST, _NORMAL.inv_cdf(share))))
+        if count or fresh:
+            share = (below + count / 2 + 0.25) / (total + 0.5)
+            below += count
+            score = max(-LARGEST, min(LARGEST, _NORMAL.inv_cdf(share)))
+            fresh = bool(count)
+        scores.append(score)
     return scores

@@ -9,8 +9,8 @@ out evenly over a horizon: what begins late finds money that earlier, healthy ho
 
 What goes well on stable speaks a little against the candidate, so a candidate whose outcomes only
 come later (its answers are longer, it hangs) would look ever worse till they are there. Stable's
-**gains** are therefore withheld: each outcome of the candidate releases those of (1 − w) / w
-conversations of stable, as many as belong to it. To withhold gains never raises a false alarm.
+**gains** are therefore withheld: each outcome of the candidate releases those of about as many
+conversations of stable as belong to it, (1 − w) / w. To withhold gains never raises a false alarm.
 
 Sources: Waudby-Smith & Ramdas, "Estimating means of bounded random variables by betting" (2023);
 Lindon & Malek, "Anytime-Valid Inference for Multinomial Count Data" (2022).
@@ -27,6 +27,11 @@ CASH = 0.3
 
 CALLERS = 500
 """Callers whose part in the wealth is told apart at most; of more, those with the least are not."""
+
+RELEASED = 1.5
+"""How many times as many of stable's conversations an outcome of the candidate releases as belong
+to it. With 1 a candidate that fails outright is seen one conversation later; at 1.5 the largest wealth
+of forty healthy candidates whose outcomes came half a minute late was 6, at 2 it was 16."""
 
 SPARE = 2.0
 """Outcomes of the candidate that can release what is still to come of stable's, at most."""
@@ -113,7 +118,7 @@ class Wealth:
             return
         if candidate:
             self._multiply(factors, caller)
-            belong = (1.0 - chance) / chance
+            belong = RELEASED * (1.0 - chance) / chance
             self._credit = min(self._credit + belong, SPARE * belong)
         else:
             self._multiply([min(1.0, factor) for factor in factors], caller)
