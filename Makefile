@@ -31,11 +31,10 @@ lint: .venv/.ready ## ruff, the rooms (import-linter), types (mypy)
 	@$(BIN)/lint-imports
 	@$(BIN)/mypy
 
-bench: .venv/.ready ## the benchmarks (ARGS names some of them; verdicts, three hours, only so)
-	@$(if $(filter verdicts,$(ARGS)),$(BIN)/python -m pip install -q --require-hashes -r requirements/bench.txt)
+bench: .venv/.ready ## the benchmarks (ARGS names some of them; verdicts, an hour, only so)
 	@$(BIN)/python -m benchmarks $(ARGS)
 
-lock: ## resolve requirements/ again (ARGS=--upgrade takes newer versions)
+lock: ## resolve requirements/lock.txt again (ARGS=--upgrade takes newer versions)
 	@PYTHON="$(PYTHON)" bash scripts/lock $(ARGS)
 
 docs: .venv/.ready ## write the generated reference pages again

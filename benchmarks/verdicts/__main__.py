@@ -15,27 +15,23 @@ import multiprocessing
 import os
 import sys
 from dataclasses import replace
-from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
 from benchmarks.machine import machine, write_result
 from benchmarks.verdicts.cases import CASES
 from benchmarks.verdicts.figures import figures, pooled
+from benchmarks.verdicts.panel import panel
 from benchmarks.verdicts.progress import Progress
 from benchmarks.verdicts.runs import watch
 from benchmarks.verdicts.store import FOLDER, Store, code
 
-NO_SCIPY = ("verdicts: scipy is not installed (.venv/bin/python -m pip install --require-hashes "
-            "-r requirements/bench.txt)")
 Task = tuple[str, int]
 """Name of the case and seed."""
 
 
 def one(task: Task) -> tuple[Task, dict[str, Any]]:
     """Do one run, in a process of its own."""
-    from benchmarks.verdicts.panel import panel  # noqa: PLC0415 - needs scipy
-
     case = CASES[task[0]]
     scenario = replace(case.scenario, seed=task[1])
     return task, watch(scenario, panel(case.kind, scenario))
@@ -72,9 +68,6 @@ def main() -> int:
     parser.add_argument("--jobs", type=int, default=os.cpu_count() or 1)
     parser.add_argument("--json", type=Path)
     arguments = parser.parse_args()
-    if find_spec("scipy") is None:
-        print(NO_SCIPY, file=sys.stderr)
-        return 1
     store = Store(FOLDER, code())
     try:
         simulate(store, arguments.names or list(CASES), arguments.runs, arguments.jobs)

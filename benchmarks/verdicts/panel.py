@@ -1,4 +1,4 @@
-"""Who judges a case; needs scipy."""
+"""Who judges a case."""
 
 from __future__ import annotations
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-import pytest
+from benchmarks.verdicts.kayenta import Kayenta, _fails
 from benchmarks.verdicts.runs import watch
 from benchmarks.verdicts.static import Static
 
@@ -74,33 +74,22 @@ def test_minutes_without_events_are_judged_one_by_one():
     assert Static("s", 1).take(clock(30)) is None
 
 
-def kayenta() -> Any:
-    """The yardstick; the test is left out without scipy."""
-    pytest.importorskip("scipy")
-    from benchmarks.verdicts.kayenta import Kayenta
-
-    return Kayenta()
-
-
 def test_kayenta_needs_fifty_points():
     """And then sees what is far off."""
-    assert judged(kayenta(), 49, ttft=0.6) is None
-    assert judged(kayenta(), 50, ttft=0.6) == "ttft"
-    assert judged(kayenta(), 50, failed=3) == "errors"
+    assert judged(Kayenta(), 49, ttft=0.6) is None
+    assert judged(Kayenta(), 50, ttft=0.6) == "ttft"
+    assert judged(Kayenta(), 50, failed=3) == "errors"
 
 
 def test_kayenta_knows_which_way_is_bad():
     """A lower score fails, a higher one does not."""
-    assert judged(kayenta(), 50, score=0.8) == "score"
-    assert judged(kayenta(), 60, score=0.95) is None
-    assert judged(kayenta(), 60, ttft=0.2) is None
+    assert judged(Kayenta(), 50, score=0.8) == "score"
+    assert judged(Kayenta(), 60, score=0.95) is None
+    assert judged(Kayenta(), 60, ttft=0.2) is None
 
 
 def test_kayentas_interval_is_that_of_the_shift():
     """98 %: the 1 % tail on the bad side must lie beyond a quarter of the estimated shift."""
-    pytest.importorskip("scipy")
-    from benchmarks.verdicts.kayenta import _fails
-
     control = [float(x) for x in range(60)]
     assert _fails(control, [x + 20.0 for x in control])
     assert not _fails(control, [x + 8.0 for x in control])

@@ -62,4 +62,4 @@ def write_rollback(state: State, theirs: Service, rolled_back: Service, entry: E
     except Refused as refused:
         log.error("%s: its rollback cannot be written: %s", theirs.name, refused)
         return True
-    return state.swap(theirs, after, entry_of(theirs, after, event))
+    return state.swap(theirs, after, entry_of(theirs, after, event, entry.figures))

@@ -30,8 +30,8 @@ CALLERS = 500
 
 RELEASED = 1.5
 """How many times as many of stable's conversations an outcome of the candidate releases as belong
-to it. With 1 a candidate that fails outright is seen one conversation later; at 1.5 the largest wealth
-of forty healthy candidates whose outcomes came half a minute late was 6, at 2 it was 16."""
+to it. With 1 a candidate that fails outright is seen one conversation later; at 1.5 the largest
+wealth of forty healthy candidates whose outcomes came half a minute late was 6, at 2 it was 16."""
 
 SPARE = 2.0
 """Outcomes of the candidate that can release what is still to come of stable's, at most."""
