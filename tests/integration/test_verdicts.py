@@ -133,7 +133,10 @@ def test_a_hang_is_seen_before_it_ends(gateway: Gateway, engines: Engines) -> No
     with engines.faults("green", hang_share=1, hang_seconds=25):
         for thread in threads:
             thread.start()
-        seen = eventually(lambda: back(gateway, "hang"), 20)
+        try:
+            seen = eventually(lambda: back(gateway, "hang"), 20)
+        except AssertionError:
+            print(json.dumps(gateway.service("hang"), indent=1)); raise
         assert any(thread.is_alive() for thread in threads), "they still hang"
     assert "as slow as the slowest of stable" in seen["reason"]
     for thread in threads:
@@ -180,12 +183,16 @@ def test_a_step_that_requires_evidence_ends_when_the_candidate_is_proven(
 def test_what_was_recorded_is_replayed_to_the_same_decision(
     gateway: Gateway, tmp_path: Path
 ) -> None:
-    """By the same policy. The gateway ends for it: what is held is written then."""
+    """By the same policy, with a bar that leaves room for the order in which workers were heard.
+    The gateway ends for it: what is held is written then."""
     gateway.signal(signal.SIGTERM)
     assert gateway.process is not None
     gateway.process.wait(20)
     policy = tmp_path / "coalmine.yaml"
-    policy.write_text(gateway.setup.policy or "")
+    rules = json.loads(gateway.setup.policy or "")
+    for service in rules["services"].values():
+        service["alpha"] = 0.02
+    policy.write_text(json.dumps(rules))
     for service, decision in (("proof", "rollback"), ("loud", "pause")):
         done = subprocess.run(
             [sys.executable, "-m", "coalmine.cli.main", "replay", "--service", service, "--json",
