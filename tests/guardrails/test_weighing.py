@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 from tests.guardrails.outcomes import failures, tell, turns
 
-from coalmine.guardrails import Action, Outcome, Status, Window
+from coalmine.guardrails import Action, Decide, Outcome, Status, Window, weigh
 from coalmine.guardrails.alpha import bars, misfits, question_of
 from coalmine.guardrails.evidence import Evidence
 from coalmine.guardrails.guardrail import DEFAULT_GUARDRAILS, Guardrail
@@ -102,6 +102,25 @@ def test_one_key_that_causes_all_of_it_only_pauses(evidence: Make) -> None:
     found = judged(made, errors())
     assert (found.status, found.action, found.lone_caller) == (Status.BREACH, Action.PAUSE, "loud")
     assert "it vanishes without the key loud, so it only pauses" in found.sentence
+
+
+def test_what_one_key_has_shown_waits_a_minute_for_others(evidence: Make) -> None:
+    """Of the first conversations that a dead candidate fails, two may be his who calls most."""
+    made = evidence(0, 0)
+    for number in range(3):
+        tell(made, turns(f"x{number}", failures(1), candidate=True, chance=0.05, caller="loud"),
+             close=False)
+    waits = judged(made, errors(), bar=5000.0)
+    assert (waits.status, waits.action, waits.lone_caller) == (Status.BREACH, None, "loud")
+    assert "so others are waited for" in waits.sentence
+    verdict = weigh([waits], step_over=True, holding="")
+    assert (verdict.decision, verdict.reason) == (Decide.HOLD, waits.sentence)
+    assert judged(made, errors(), bar=5000.0, now=59.0).action is None
+    assert judged(made, errors(), bar=5000.0, now=60.0).action is Action.PAUSE
+    for number in range(2):
+        tell(made, turns(f"y{number}", failures(1), candidate=True, chance=0.05,
+                         caller=f"other{number}"), close=False)
+    assert judged(made, errors(), bar=5000.0, now=60.0).action is Action.ROLLBACK
 
 
 def test_with_few_callers_one_of_them_is_enough(evidence: Make) -> None:

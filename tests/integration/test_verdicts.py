@@ -24,12 +24,13 @@ PLAN = {"steps": [{"weight": 10, "for": "10h"}], "bake": "10h"}
 HALF = {"steps": [{"weight": 50, "for": "10h"}], "bake": "10h"}
 ERRORS = {"name": "errors", "metric": "error_rate", "rule": "evidence", "severity": "critical"}
 TTFT = {"name": "ttft", "metric": "ttft", "rule": "evidence"}
-BY_EVIDENCE = {"guardrails": [ERRORS], "circuit_breaker": False}
+BY_EVIDENCE = {"guardrails": [ERRORS], "circuit_breaker": False, "alpha": 0.0002}
 SERVICES = [
     Svc("proof", rollout=PLAN, more=BY_EVIDENCE),
     Svc("loud", rollout=HALF, more=BY_EVIDENCE),
     Svc("cut", rollout=HALF, more={"guardrails": QUIET}),
     Svc("hang", rollout=HALF, more={"guardrails": [TTFT], "circuit_breaker": False}),
+    Svc("spare"),
     Svc("dry", rollout=HALF,
         more={"guardrails": [{**ERRORS, "dry_run": True}], "circuit_breaker": False}),
     Svc("proven", rollout={"steps": [{"weight": 50, "require": "evidence"}, {"weight": 60,
@@ -81,9 +82,9 @@ def test_a_candidate_that_fails_all_is_rolled_back_after_a_few_conversations(
     assert "where stable fails 0 %: evidence " in seen["reason"]
     told = entry(gateway, "proof", "rollback")
     (judged,) = told["figures"]["verdict"]["guardrails"]
-    assert judged["evidence"] >= judged["bar"] == 250.0
+    assert judged["evidence"] >= judged["bar"] == 10_000.0
     failed = gateway.attempts("proof")["proof-green-1", "error"]
-    assert 2 <= failed <= 8, "the controller reads on while conversations begin"
+    assert 3 <= failed <= 12, "the controller reads on while conversations begin"
 
 
 def test_one_key_that_causes_all_errors_only_pauses(gateway: Gateway, engines: Engines) -> None:
@@ -131,12 +132,11 @@ def test_a_hang_is_seen_before_it_ends(gateway: Gateway, engines: Engines) -> No
 
     threads = [threading.Thread(target=ask, args=(n,), daemon=True) for n in range(48)]
     with engines.faults("green", hang_share=1, hang_seconds=25):
-        for thread in threads:
+        for number, thread in enumerate(threads):
             thread.start()
-        try:
-            seen = eventually(lambda: back(gateway, "hang"), 20)
-        except AssertionError:
-            print(json.dumps(gateway.service("hang"), indent=1)); raise
+            # One after the other: stable is slow too while all come at once.
+            converse(gateway, "spare", f"between-{number}")
+        seen = eventually(lambda: back(gateway, "hang"), 20)
         assert any(thread.is_alive() for thread in threads), "they still hang"
     assert "as slow as the slowest of stable" in seen["reason"]
     for thread in threads:
@@ -169,7 +169,8 @@ def test_a_step_that_requires_evidence_ends_when_the_candidate_is_proven(
     gateway.command("proven", "start", release="v2")
     for number in range(10):
         converse(gateway, "proven", str(number))
-    waits = eventually(lambda: (found := gateway.service("proven"))["verdict"] and found)
+    waits = eventually(lambda: (found := gateway.service("proven"))["verdict"]
+                       and "not yet proven" in found["verdict"]["reason"] and found)
     assert "not yet proven no worse: errors" in waits["verdict"]["reason"]
     assert waits["step"] == 1
     with engines.faults("blue", error_share=1):

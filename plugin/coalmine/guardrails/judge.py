@@ -340,6 +340,9 @@ def weigh(findings: Iterable[Finding], *, step_over: bool, holding: str, unprove
         decision = Decide.ROLLBACK if worst.action is Action.ROLLBACK else Decide.PAUSE
         return Verdict(decision, worst.sentence, ranked, worst)
     acting = [finding for finding in ranked if not finding.guardrail.dry_run]
+    doubted = next((finding for finding in acting if finding.status is Status.BREACH), None)
+    if doubted is not None:
+        return Verdict(Decide.HOLD, doubted.sentence, ranked)
     if step_over and acting and all(f.status is Status.NO_DATA for f in acting):
         # Too little data holds: a step must not end while nobody looks.
         return Verdict(

@@ -13,6 +13,13 @@ from coalmine.guardrails.judge import MIN_CALLERS, Finding, Status, act, figure
 from coalmine.guardrails.measure import Measure
 from coalmine.guardrails.window import Window
 
+PATIENCE = 60.0
+"""Seconds that a breach waits for others to corroborate what one caller has shown: of the first
+three conversations that a dead candidate fails, two are often his who calls most."""
+
+OVERWHELMING = 100.0
+"""How many times the bar it must be to wait no longer."""
+
 
 def judge_evidence(
     guardrail: Guardrail, evidence: Evidence, test: SequentialTest, *, bar: float, now: float,
@@ -55,6 +62,10 @@ def judge_evidence(
     lone = None
     if worst is not None and worst[1] < PROVEN and evidence.callers >= MIN_CALLERS:
         lone = evidence.alias_of(worst[0])
+        if wealth < OVERWHELMING * bar and now - test.since(bar, now) < PATIENCE:
+            return say(status=Status.BREACH, lone_caller=lone, sentence=(
+                f"{guardrail.name}: {words}: {weighed}; without the key {lone} it is "
+                f"{_number(worst[1])}, so others are waited for"))
     action, why = act(guardrail, lone, wealth)
     return say(status=Status.BREACH, sentence=f"{guardrail.name}: {words}: {weighed}{why}",
                action=action, lone_caller=lone)
