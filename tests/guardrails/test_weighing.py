@@ -25,12 +25,12 @@ def errors(**fields: Any) -> Guardrail:
 
 
 def judged(evidence: Evidence, guardrail: Guardrail, *, proof: bool = False,
-           bar: float = 1000.0, now: float = 0.0) -> Finding:
+           bar: float = 1000.0, now: float = 0.0, reached: float | None = 0.0) -> Finding:
     ours, theirs = question_of(guardrail), question_of(guardrail, against=True)
     assert ours is not None
     assert theirs is not None
     return judge_evidence(guardrail, evidence, evidence.tests[ours], bar=bar, now=now,
-                          candidate=EMPTY, stable=EMPTY,
+                          candidate=EMPTY, stable=EMPTY, reached=reached,
                           proof=evidence.tests[theirs] if proof else None)
 
 
@@ -110,7 +110,7 @@ def test_what_one_key_has_shown_waits_a_minute_for_others(evidence: Make) -> Non
     for number in range(3):
         tell(made, turns(f"x{number}", failures(1), candidate=True, chance=0.05, caller="loud"),
              close=False)
-    waits = judged(made, errors(), bar=5000.0)
+    waits = judged(made, errors(), bar=5000.0, reached=None)
     assert (waits.status, waits.action, waits.lone_caller) == (Status.BREACH, None, "loud")
     assert "so others are waited for" in waits.sentence
     verdict = weigh([waits], step_over=True, holding="")

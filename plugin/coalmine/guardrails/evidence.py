@@ -83,7 +83,6 @@ class SequentialTest:
         self.question = question
         self.detectors = detectors
         self._minutes: deque[tuple[float, float]] = deque(maxlen=GROWTH + 1)
-        self._since: float | None = None
 
     @property
     def leading(self) -> Detector:
@@ -100,14 +99,6 @@ class SequentialTest:
         """Conversations that told something, on stable and on the candidate."""
         most = max(self.detectors, key=lambda detector: sum(detector.counts.units))
         return most.counts.units[0], most.counts.units[1]
-
-    def since(self, bar: float, now: float) -> float:
-        """Return since when the bar has been seen reached; asked each time that it is judged."""
-        if self.wealth < bar:
-            self._since = None
-        elif self._since is None:
-            self._since = now
-        return now if self._since is None else self._since
 
     def note(self, now: float) -> None:
         """Remember the wealth of this minute."""

@@ -103,22 +103,31 @@ class Replay:
 
     def run(self, events: Iterable[Attempt | Closed]) -> Iterator[Moment]:
         """Yield what happens, in order; ends with the events, or when there is nothing to judge."""
+        at = 0.0
         for event in events:
+            at = event.at
             trial = self.trial
             if trial is None:
-                trial, moment = self._begin(event.at)
+                trial, moment = self._begin(at)
                 yield moment
+            speaks = False
             if isinstance(event, Closed):
-                trial.evidence.close(event.conversation, event.at)
+                trial.evidence.close(event.conversation, at)
             else:
                 trial.add(event)
+                speaks = event.failed and event.arm is Arm.CANDIDATE
                 yield from self._recorded(event)
             alarmed = trial.alarmed
-            if event.at >= self._next or (alarmed and event.at >= self._again):
-                self._again = event.at + AGAIN if alarmed else 0.0
-                yield from self._look(event.at)
-                if self.service is None or self.service.phase not in ROLLOUT_RUNS:
+            if at >= self._next or (alarmed and (speaks or at >= self._again)):
+                self._again = at + AGAIN if alarmed else 0.0
+                yield from self._look(at)
+                if not self._runs():
                     return
+        if self._runs():
+            yield from self._look(at)
+
+    def _runs(self) -> bool:
+        return self.service is not None and self.service.phase in ROLLOUT_RUNS
 
     def result(self) -> Decision:
         """Return the first decision, or that there was none."""
@@ -153,8 +162,9 @@ class Replay:
         assert self.trial is not None
         self._next = now + LOOK
         self.trial.pass_time(now)
-        while self.service is not None and self.service.phase in ROLLOUT_RUNS:
+        while self._runs():
             service, trial = self.service, self.trial
+            assert service is not None
             over, waiting = step_over(service, now, trial.step_conversations)
             verdict = trial.verdict(service, now, over=over, waiting=waiting)
             event = next_event(service, Observed(

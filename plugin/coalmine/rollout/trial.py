@@ -90,6 +90,7 @@ class Trial:
         self._step: set[str] = set()
         self._step_before = 0
         self.shared_host = False
+        self._reached: dict[str, float] = {}
 
     # what happens ------------------------------------------------------------------------------
 
@@ -181,8 +182,13 @@ class Trial:
         test = self._test(guardrail)
         if guardrail.rule is Rule.EVIDENCE:
             assert test is not None, "a policy has no evidence on what no conversation has"
+            bar = self._bars[guardrail.name]
+            if test.wealth < bar:
+                self._reached.pop(guardrail.name, None)
             return judge_evidence(
-                guardrail, self.evidence, test, bar=self._bars[guardrail.name], now=now,
+                guardrail, self.evidence, test, bar=bar, now=now,
+                reached=self._reached.setdefault(guardrail.name, now)
+                if test.wealth >= bar else None,
                 candidate=self._windows[Arm.CANDIDATE][RECENT],
                 stable=self._windows[Arm.STABLE][RECENT],
                 proof=self._test(guardrail, against=True),
