@@ -1,8 +1,9 @@
 """From the deciding event to weight 0 in force: a candidate that fails everything.
 
-A gateway of four workers, clients that begin conversations, a guardrail on the error rate. The
-deciding event is the last failure before the rollback's entry in the log; in force means that the
-last worker has applied the rollback's epoch.
+A gateway of four workers, ten new conversations a second, a weight of 10 %, evidence on errors
+with the bar that it has by default, no circuit breaker. The deciding event is the last failure
+before the rollback's entry in the log; in force means that the last worker has applied the
+rollback's epoch.
 
     python -m benchmarks.decision [--runs 20] [--json FILE]
 """
@@ -24,8 +25,15 @@ from benchmarks.flip import unix
 from benchmarks.machine import machine, spread, write_result
 
 ROOT = Path(__file__).resolve().parents[1]
-GUARDRAILS = [{"name": "hard", "metric": "error_rate", "max": 0.5, "min_conversations": 5}]
-PLAN = {"steps": [{"weight": 50, "for": "10h"}], "bake": "10h"}
+POLICY = {
+    "guardrails": [{"name": "errors", "metric": "error_rate", "rule": "evidence",
+                    "severity": "critical"}],
+    "alpha": 0.002,  # two detectors: a bar of 1000 each, as with the default guardrails
+    "circuit_breaker": False,
+}
+PLAN = {"steps": [{"weight": 10, "for": "10h"}], "bake": "10h"}
+CLIENTS, PAUSE = 3, 0.3
+"""Ten new conversations a second."""
 
 
 def run(gateway: Gateway, service: str, engines: Engines) -> tuple[float, float, int]:
@@ -43,9 +51,10 @@ def run(gateway: Gateway, service: str, engines: Engines) -> tuple[float, float,
         while not stop.is_set():
             client.ask("chat", service, "hi", session=f"{service}-{number}-{count}")
             count += 1
+            stop.wait(PAUSE)
         client.close()
 
-    threads = [threading.Thread(target=begin, args=(n,), daemon=True) for n in range(3)]
+    threads = [threading.Thread(target=begin, args=(n,), daemon=True) for n in range(CLIENTS)]
     for thread in threads:
         thread.start()
 
@@ -53,7 +62,7 @@ def run(gateway: Gateway, service: str, engines: Engines) -> tuple[float, float,
         seen = gateway.service(service)
         return seen if seen["phase"] in ("rolling_back", "rolled_back") else None
 
-    seen = eventually(back, 30)
+    seen = eventually(back, 60)
     entries = gateway.client().get(f"/coalmine/api/services/{service}/history").json()["entries"]
     entry = next(e for e in entries if e["action"] == "rollback")
     applied = gateway.applied(service, entry["after"]["epoch"])
@@ -70,7 +79,7 @@ def run(gateway: Gateway, service: str, engines: Engines) -> tuple[float, float,
 
 def measure(runs: int, folder: Path) -> dict[str, Any]:
     """Return the spread over `runs` rollouts, each of a service of its own."""
-    services = [Svc(f"d{n}", rollout=PLAN, more={"guardrails": GUARDRAILS}) for n in range(runs)]
+    services = [Svc(f"d{n}", rollout=PLAN, more=POLICY) for n in range(runs)]
     engines = Engines([name for service in services for name in service.ids()]).start()
     gateway = Gateway(world("decision", services, engines, workers=4), folder, ROOT / "plugin")
     gateway.start()

@@ -10,7 +10,8 @@ out evenly over a horizon: what begins late finds money that earlier, healthy ho
 What goes well on stable speaks a little against the candidate, so a candidate whose outcomes only
 come later (its answers are longer, it hangs) would look ever worse till they are there. Stable's
 **gains** are therefore withheld: each outcome of the candidate releases those of about as many
-conversations of stable as belong to it, (1 − w) / w. To withhold gains never raises a false alarm.
+conversations of stable as belong to it, (1 − w) / w. To withhold gains never raises a false alarm,
+and what decides is always an outcome of the candidate.
 
 Sources: Waudby-Smith & Ramdas, "Estimating means of bounded random variables by betting" (2023);
 Lindon & Malek, "Anytime-Valid Inference for Multinomial Count Data" (2022).
@@ -33,9 +34,6 @@ RELEASED = 1.5
 to it. With 1 a candidate that fails outright is seen one conversation later; at 1.5 the largest
 wealth of forty healthy candidates whose outcomes came half a minute late was 6, at 2 it was 16."""
 
-SPARE = 2.0
-"""Outcomes of the candidate that can release what is still to come of stable's, at most."""
-
 RICH = 1e30
 """A part grows no further: no bar is near it, and a float must not overflow. To throw wealth away
 never raises a false alarm."""
@@ -51,7 +49,7 @@ class Wealth:
         withholds: whether stable's gains wait for the candidate's outcomes.
     """
 
-    __slots__ = ("_credit", "_each", "_gains", "_minute", "_others", "_shares", "_withheld",
+    __slots__ = ("_each", "_gains", "_minute", "_others", "_shares", "_withheld",
                  "_withholds", "cash", "parts")
 
     def __init__(self, shares: Sequence[float], *, horizon: float, cash: float = CASH,
@@ -65,7 +63,6 @@ class Wealth:
         self._others: dict[str, list[float]] = {}
         self._gains = [0.0] * len(self.parts)  # logarithms of what is withheld
         self._withheld = 0.0  # of how many conversations
-        self._credit = 0.0  # conversations of stable whose gains may be settled at once
 
     @property
     def total(self) -> float:
@@ -118,25 +115,22 @@ class Wealth:
             return
         if candidate:
             self._multiply(factors, caller)
-            belong = RELEASED * (1.0 - chance) / chance
-            self._credit = min(self._credit + belong, SPARE * belong)
-        else:
-            self._multiply([min(1.0, factor) for factor in factors], caller)
-            self._withheld += 1.0
-            for i, factor in enumerate(factors):
-                if factor > 1.0:
-                    self._gains[i] += math.log(factor)
-        self._release(caller)
-
-    def _release(self, caller: str) -> None:
-        """Settle as much of what is withheld as the candidate's outcomes allow. It is the doing of
-        the caller whose outcome released it: without him it would still be withheld."""
-        released = min(self._credit, self._withheld)
-        if released <= 0.0:
+            self._release(RELEASED * (1.0 - chance) / chance, caller)
             return
+        self._multiply([min(1.0, factor) for factor in factors], caller)
+        self._withheld += 1.0
+        for i, factor in enumerate(factors):
+            if factor > 1.0:
+                self._gains[i] += math.log(factor)
+
+    def _release(self, conversations: float, caller: str) -> None:
+        """Settle what is withheld of so many conversations, if there are. It is the doing of the
+        caller whose outcome released it: without him it would still be withheld."""
+        if not self._withheld:
+            return
+        released = min(conversations, self._withheld)
         share = released / self._withheld
         self._multiply([math.exp(share * gain) for gain in self._gains], caller)
-        self._credit -= released
         self._withheld -= released
         self._gains = [(1.0 - share) * gain for gain in self._gains]
 
@@ -176,7 +170,7 @@ class Wealth:
         """Return it as JSON, for a take-over."""
         return {"cash": self.cash, "parts": self.parts, "minute": self._minute,
                 "others": self._others, "gains": self._gains,
-                "withheld": [self._withheld, self._credit]}
+                "withheld": self._withheld}
 
     def restore(self, document: dict[str, Any]) -> None:
         """Go on where :meth:`to_document` was made.
@@ -190,6 +184,6 @@ class Wealth:
         self.cash, self.parts = float(document["cash"]), parts
         self._minute = document["minute"]
         self._gains = [float(gain) for gain in document["gains"]]
-        self._withheld, self._credit = map(float, document["withheld"])
+        self._withheld = float(document["withheld"])
         self._others = {caller: [float(x) for x in ratios]
                         for caller, ratios in document["others"].items()}
