@@ -22,7 +22,7 @@ def test_every_command_of_the_contract_is_there_and_described():
     found = get_command(app).commands
     assert list(found) == [
         "status", "start", "pause", "resume", "promote", "rollback", "history", "lint",
-        "simulate", "demo",
+        "replay", "simulate", "demo",
     ]
     for name, command in found.items():
         assert f"\n## {name}\n" in reference.text()
@@ -40,5 +40,5 @@ def test_it_is_written_into_the_folder_that_is_named(tmp_path, capsys):
 
 def test_a_command_is_a_file_of_at_most_50_lines():
     files = list(Path(commands.__path__[0]).glob("*.py"))
-    assert len(files) == 11
+    assert len(files) == 12
     assert not [path for path in files if len(path.read_text("utf-8").splitlines()) > 50]

@@ -29,7 +29,7 @@ from coalmine.rollout.policy import (
     Sessions,
     Step,
 )
-from coalmine.rollout.reference_texts import EXAMPLE, LIMITS, SMALL, STEPS
+from coalmine.rollout.reference_texts import DEFAULTS, EVIDENCE, EXAMPLE, LIMITS, SMALL, STEPS
 from coalmine.rollout.service import Service, first_state
 from coalmine.rollout.transitions import TABLE, Refused, apply
 from coalmine.routing import Phase
@@ -74,18 +74,16 @@ def policy_page() -> str:
         (
             "`ttft_*` and `inter_token_*` need streamed requests: an answer that comes whole has "
             "no first token to time. Where clients do not stream, these guardrails find no data, "
-            "and `request_*` is what there is to judge.\n"
+            "and `request_*` is what there is to judge. `ttft`, `inter_token` and `request` are "
+            "whole distributions, for `rule: evidence`. `score` (0 to 1, higher is better) comes "
+            "from evaluations: none are made yet, recorded events may have one.\n"
         ),
+        EVIDENCE,
         LIMITS,
         "## Default guardrails\n\nA service that names none has these:\n\n```yaml\nguardrails:\n"
         + "".join(f"  - {_flow(guardrail)}\n" for guardrail in DEFAULT_GUARDRAILS)
         + "```\n",
-        (
-            "Each wants 30 conversations of the candidate within its window, and holds with fewer: "
-            "at a weight of 1 % that takes some 3000 active ones in two minutes. A step does not "
-            "end while no guardrail has data. A smaller service writes guardrails of its own, with "
-            "a lower `min_conversations` and a longer `for`, and begins with a larger weight:\n"
-        ),
+        DEFAULTS,
         f"```yaml\n{SMALL}```\n",
     ]
     return "\n".join(parts)

@@ -36,24 +36,36 @@ services:
 """
 """A policy with what most teams write; the tests read it."""
 
+DEFAULTS = """\
+Evidence needs no minimum: it grows with every conversation, and holds while there is too little
+([how](verdicts.md)). A candidate that fails outright is seen after three conversations of its
+own, whatever the weight; smaller regressions take as long as the traffic does. `hard-errors` is
+for what cannot be compared, and wants 30 conversations of the candidate within its window.
+Guardrails of your own replace all of these:
+"""
+"""What is said of the default guardrails."""
+
 SMALL = """\
 guardrails:
-  - {name: errors, metric: error_rate, max_ratio: 2, for: 10m, alone: true, min_conversations: 8}
-  - {name: hard-errors, metric: error_rate, max: 0.1, for: 10m, min_conversations: 5}
-  - {name: request-p95, metric: request_p95, max_increase: 0.5, for: 30m, action: pause,
-     min_conversations: 10}
+  - {name: errors, metric: error_rate, rule: evidence, severity: critical}
+  - {name: ttft, metric: ttft, rule: evidence, margin: 0.2}       # 20 % slower is tolerated
+  - {name: budget, metric: error_rate, slo: 0.999, max_burn_rate: 14.4, for: 1h}
+  - {name: slow, metric: request_p95, slo: 20s, max_slo_ratio: 1.5, for: 10m, severity: mild}
+  - {name: cost, metric: cost_per_request, rule: evidence, dry_run: true}
 """
-"""Guardrails for a service with few conversations; the tests read them too."""
+"""Guardrails as a team writes them; the tests read them too."""
 
 STEPS = """\
 ## How a step ends
 
 A step is over when its `for` has passed (time in a pause does not count), it has had its
 `min_conversations` of the candidate, **one at least** whatever is written, and of the guardrails
-that act (`dry_run` ones do not) one has data, if there is any, and none is broken. With
-`approve: true` it then waits for `coalmine promote`, without time limit. So a last step
-`{weight: 100}` without `for` goes straight on to the bake, as soon as one conversation of the
-candidate has been answered in it.
+that act (`dry_run` ones do not) one has data, if there is any, and none is broken. The split of
+the conversations must fit the weights. With `require: evidence` all guardrails of evidence that
+act must have proven that the candidate is no worse than by `acceptable`. With `approve: true` it
+then waits for `coalmine promote`, without time limit. So a last step `{weight: 100}` without
+`for` goes straight on to the bake, as soon as one conversation of the candidate has been answered
+in it.
 
 `coalmine promote` goes to the next step at once, from the last one to the bake, and ends the
 bake; with `--full` it goes to the last step. It passes over what the step waits for: `for`,
@@ -67,14 +79,42 @@ rollback.
 """
 """What ends a step, and what people can do about it; the tests hold it to the code."""
 
+EVIDENCE = """\
+## Rules
+
+A guardrail has exactly one limit (`rule: static`), or `rule: evidence` and no limit.
+
+- **Absolute limits** (`max`, `min`, `slo` × `max_slo_ratio`) act as their `action` says, once
+  there are `min_conversations`. They do not count while stable breaks them too in the same
+  minutes, or, for a rate, while the candidate's is no more than twice stable's; unless the arms
+  share a `host`.
+- **Burn rates** (`slo` with `max_burn_rate`, of rates) are absolute limits over two windows,
+  `for` and a twelfth of it, both of which must be broken: with `slo: 0.999` a failure rate of
+  1.44 % burns the error budget 14.4 times too fast.
+- **Relative limits** (`max_ratio`, `min_ratio`, `max_increase`) roll back only when evidence on
+  the same metric corroborates them (20 or more), else they pause for their `timebox`. `alone:
+  true` takes them at their word.
+- **Evidence** compares all conversations of both arms by a test that may be looked at all the
+  time; how is told in [verdicts.md](verdicts.md). It is there for `error_rate`, `ttft`,
+  `inter_token`, `request`, `tokens_per_request`, `cost_per_request` and `score`; more of what is
+  compared is worse, but of `score`. `timeout_rate` and `availability` have that on errors,
+  percentiles that on the whole distribution.
+
+`severity` says what a breach does where `action` does not: `critical` and `major` roll back,
+`mild` pauses and asks.
+"""
+"""The kinds of rules, in words."""
+
 LIMITS = """\
 ## Where a limit comes from
 
 `max` and `min` are limits as they are written, and `slo` times `max_slo_ratio` is one. The others
-are made of stable's figure, times `max_ratio`, `min_ratio` or 1 + `max_increase`. That figure
-is taken over the same window, of conversations on stable that could have been drawn to the
+are made of stable's figure, times `max_ratio`, `min_ratio` or 1 + `max_increase`. That figure is
+taken over the same window, of conversations on stable that could have been drawn to the
 candidate. With fewer than 10 attempts of theirs it is the baseline, stable's last 15 minutes
-before the start, if that has at least 10.
+before the start, if that has at least 10; so are latencies while the candidate bears more than
+twice stable's load for its capacity (`model_info: {capacity: 2}` of a deployment; 1 where it says
+nothing).
 
 Stable's share (`error_rate`, `timeout_rate`, `availability`) counts as **no better than one
 failure in as many attempts as the smaller of both sides has**. Else twice an errorless stable

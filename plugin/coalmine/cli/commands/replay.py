@@ -9,12 +9,10 @@ from typing import Annotated
 import typer
 
 from coalmine.cli.files import read_text
-from coalmine.cli.replay_view import faults_line, moment_line, result_line
+from coalmine.cli.replay_view import faults_line, moment_line, one_service, result_line
 from coalmine.record.events import Reader
 from coalmine.record.replay import Replay
 from coalmine.record.sources import read_source
-from coalmine.release.errors import CoalmineError
-from coalmine.rollout.policy import Policy, ServicePolicy
 from coalmine.rollout.policy_file import read_policy
 
 
@@ -34,7 +32,7 @@ def replay(
 
     Prints when steps would have ended and what guardrails would have done, and why.
     """
-    name, rules = _service(read_policy(read_text(policy), str(policy)), service)
+    name, rules = one_service(read_policy(read_text(policy), str(policy)), service)
     others = [release for release in rules.releases if release != rules.stable]
     candidate = others[0] if len(others) == 1 else None
     reader = Reader(name, stable=rules.stable, candidate=candidate)
@@ -46,14 +44,3 @@ def replay(
     found = run.result()
     print(json.dumps(found.to_document()) if as_json else result_line(found))
 
-
-def _service(policy: Policy, wanted: str | None) -> tuple[str, ServicePolicy]:
-    """Return the service to judge by."""
-    names = ", ".join(policy.services) or "none"
-    if wanted is None and len(policy.services) != 1:
-        raise CoalmineError(f"the policy has several services or none: {names}",
-                            "name one: --service NAME")
-    name = wanted or next(iter(policy.services))
-    if name not in policy.services:
-        raise CoalmineError(f"service {name!r} is not in the policy", f"it has {names}")
-    return name, policy.services[name]
