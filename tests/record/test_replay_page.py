@@ -17,7 +17,8 @@ SMALL = "services: {chat: {releases: {v1: {slot: blue}}, stable: v1}}\n"
 
 def rows() -> dict[str, list[str]]:
     """The table's cells by field."""
-    cells = [line.strip("|").split(" | ") for line in PAGE.splitlines() if line.startswith("| `")]
+    table = PAGE.partition("## Recording")[0]
+    cells = [line.strip("|").split(" | ") for line in table.splitlines() if line.startswith("| `")]
     return {row[0].strip(" `"): [cell.strip() for cell in row[1:]] for row in cells}
 
 

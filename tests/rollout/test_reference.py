@@ -9,6 +9,7 @@ import yaml
 from pydantic import BaseModel
 
 import coalmine.rollout
+from coalmine.guardrails import Rule
 from coalmine.guardrails.guardrail import Guardrail
 from coalmine.rollout import (
     TABLE,
@@ -22,7 +23,6 @@ from coalmine.rollout import (
     Step,
     reference,
 )
-from coalmine.guardrails import Rule
 from coalmine.rollout.reference_texts import EXAMPLE, SMALL
 from coalmine.routing import Phase
 
