@@ -160,6 +160,18 @@ def test_a_guardrails_limit_says_what_it_was_made_of(chat, found, words):
     assert words in seen
 
 
+@pytest.mark.parametrize(("evidence", "bar", "words"), [
+    (0.312, 1000.0, "0.31 of 1 000"), (1240.4, 1000.0, "1 240 of 1 000"), (12.4, None, "12"),
+    (3.2e15, 1000.0, "3.2e+15 of 1 000"), (None, None, "–"),
+])
+def test_evidence_stands_beside_its_bar(chat, evidence, bar, words):
+    rails = [{"name": "e", "metric": "ttft", "status": "ok", "candidate": 0.31, "stable": 0.3,
+              "against": "stable", "evidence": evidence, "bar": bar},
+             {"name": "o", "metric": "ttft", "status": "ok", "evidence": 1.0, "bar": 7.0}]
+    seen = " ".join(shown({**chat, "verdict": {"guardrails": rails}}, 120).split())
+    assert f"310 ms – stable 300 ms {words} o " in seen
+
+
 def test_many_unrecognised_conversations_are_warned_of(chat):
     assert "warning" not in shown({**chat, "unrecognised": 0.2})
     seen = " ".join(shown({**chat, "unrecognised": 0.35}).split())

@@ -48,11 +48,11 @@ def millis(value: Any) -> str:
 
 
 def measured(metric: Any, value: Any) -> str:
-    """Return a metric's value with its unit: percentiles are times, rates are shares."""
+    """Return a metric's value with its unit: latencies are times, rates are shares."""
     found, name = number(value), str(metric)
     if found is None:
         return NONE
-    if name.rpartition("_p")[2].isdigit():
+    if name.rpartition("_p")[2].isdigit() or name in ("ttft", "inter_token", "request"):
         return f"{found * 1000:.0f} ms" if found >= 0.1 else f"{found * 1000:.3g} ms"
     if name.endswith("_rate") or name == "availability":
         return f"{found * 100:.3g} %"

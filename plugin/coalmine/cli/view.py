@@ -219,7 +219,9 @@ def _arms(service: Json) -> Table:
 
 
 def _guardrails(guardrails: list[Json]) -> Table:
-    table = table_of("guardrail", "metric", "status", "candidate", "limit", "against")
+    weighed = any(number(found.get("evidence")) is not None for found in guardrails)
+    table = table_of("guardrail", "metric", "status", "candidate", "limit", "against",
+                     *(["evidence"] if weighed else []))
     for found in guardrails:
         state, metric = word(found, "status"), found.get("metric")
         table.add_row(
@@ -229,8 +231,18 @@ def _guardrails(guardrails: list[Json]) -> Table:
             measured(metric, found.get("candidate")),
             measured(metric, found.get("limit")),
             _missing(found) if state == "no_data" else _against(found),
+            *([_evidence(found)] if weighed else []),
         )
     return table
+
+
+def _evidence(found: Json) -> str:
+    """Return the evidence and the bar at which it acts: ``0.8 of 1 000``."""
+    wealth, bar = number(found.get("evidence")), number(found.get("bar"))
+    if wealth is None:
+        return NONE
+    amount = count(wealth) if 10 <= wealth < 1e9 else f"{wealth:.2g}"
+    return amount if bar is None else f"{amount} of {count(bar)}"
 
 
 def _against(found: Json) -> str:
