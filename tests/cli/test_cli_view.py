@@ -36,12 +36,15 @@ failures                    91 (0.3 %)       6 (0.4 %)
 in flight                           14               2
 TTFT p50/p95/p99, ms   120 / 310 / 640   150 / 812 / –
 
-guardrail   metric             status    candidate   limit    against
+guardrail   metric         status    candidate   limit    against       evidence
 ────────────────────────────────────────────────────────────────────────────────
-errors      error_rate         ok        0.4 %       0.6 %    stable 0.3 %
-ttft-p95    ttft_p95           breach    812 ms      403 ms   baseline 310 ms
-cost        cost_per_request   no_data   –           –        12 of 30
-                                                              conversations
+errors      error_rate     ok        0.4 %       0.6 %    stable 0.3    0.4
+                                                          %
+ttft-p95    ttft_p95       breach    812 ms      403 ms   baseline      –
+                                                          310 ms
+cost        cost_per_req   no_data   –           –        12 of 30      –
+            uest                                          conversatio
+                                                          ns
 
 worker    gateway   epoch            seen
 ───────────────────────────────────────────────────────────
