@@ -219,9 +219,7 @@ def _arms(service: Json) -> Table:
 
 
 def _guardrails(guardrails: list[Json]) -> Table:
-    weighed = any(number(found.get("evidence")) is not None for found in guardrails)
-    table = table_of("guardrail", "metric", "status", "candidate", "limit", "against",
-                     *(["evidence"] if weighed else []))
+    table = table_of("guardrail", "metric", "status", "candidate", "limit", "against")
     for found in guardrails:
         state, metric = word(found, "status"), found.get("metric")
         table.add_row(
@@ -229,20 +227,19 @@ def _guardrails(guardrails: list[Json]) -> Table:
             word(found, "metric"),
             Text(state, style=STATUSES.get(state, "")),
             measured(metric, found.get("candidate")),
-            measured(metric, found.get("limit")),
+            _limit(found),
             _missing(found) if state == "no_data" else _against(found),
-            *([_evidence(found)] if weighed else []),
         )
     return table
 
 
-def _evidence(found: Json) -> str:
-    """Return the evidence and the bar at which it acts: ``0.8 of 1 000``."""
+def _limit(found: Json) -> str:
+    """Return what a guardrail must not pass: a limit, or ``evidence 0.8 of 1 000``."""
     wealth, bar = number(found.get("evidence")), number(found.get("bar"))
-    if wealth is None:
-        return NONE
+    if wealth is None or bar is None:
+        return measured(found.get("metric"), found.get("limit"))
     amount = count(wealth) if 10 <= wealth < 1e9 else f"{wealth:.2g}"
-    return amount if bar is None else f"{amount} of {count(bar)}"
+    return f"evidence {amount} of {count(bar)}"
 
 
 def _against(found: Json) -> str:
