@@ -84,6 +84,7 @@ def pooled(cases: Iterable[dict[str, Any]]) -> dict[str, Any]:
     runs = sum(case["runs"] for case in healthy)
     told: dict[str, Any] = {"runs": runs, "judges": {}}
     for name in (healthy[0]["judges"] if healthy else ()):
-        alarms = sum(case["judges"][name]["alarms"] for case in healthy)
-        told["judges"][name] = _share(alarms, runs)
+        judged = [case["judges"][name] for case in healthy]
+        told["judges"][name] = _share(sum(one["alarms"] for one in judged),
+                                      sum(one["runs"] for one in judged))
     return told
