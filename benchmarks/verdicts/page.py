@@ -116,8 +116,8 @@ def _times(found: list[dict[str, Any]]) -> str:
 
 
 def _healthy(healthy: list[dict[str, Any]], pooled: dict[str, Any]) -> str:
-    rows = ["Healthy releases that were rolled back within 24 h (95 % interval); the others judge "
-            "100 of each:\n",
+    rows = [("Healthy releases that were rolled back within 24 h (95 % interval); the others judge "
+             "100 of each:\n"),
             _row("requests/s", "days", *JUDGES.values()), _row(*["---"] * (2 + len(JUDGES)))]
     for title, case in [*((case["title"], case) for case in healthy), ("all", pooled)]:
         cells = [_false(case["judges"][name]) for name in JUDGES]
