@@ -13,7 +13,7 @@ from coalmine.control.evidence_keeper import EVERY, kept_name
 from coalmine.guardrails import Attempt, Outcome
 from coalmine.rollout import Policy
 from coalmine.routing import Arm, Phase
-from coalmine.state import State
+from coalmine.state import State, StateUnreachable
 
 Make = Callable[..., Any]
 
@@ -131,3 +131,31 @@ def test_what_cannot_be_read_is_begun_anew_and_counted(
     ship(*conversations("a", 2))
     assert wealth(lead(controller("w1"), state)) > 1.0
     assert counted["coalmine_faults_total", "evidence"] == 1
+
+
+def test_a_take_over_that_the_state_interrupts_is_begun_again(
+    controller: Make, put: Make, state: State, ship: Make, conversations: Make, clock: Any,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Half of it would overwrite what the dead one had kept."""
+    put(phase=Phase.CANARY)
+    ship(*conversations("a", 3))
+    first = lead(controller("w1"), state)
+    clock.now += EVERY + 1
+    first.turn(state)
+    monkeypatch.setattr(state, "batches", lambda cursor, limit=500: (cursor, []))
+    heir, real = controller("w2"), state.published
+
+    def once(name: str) -> Any:
+        if name == kept_name("chat"):
+            monkeypatch.setattr(state, "published", real)
+            raise StateUnreachable("for a moment")
+        return real(name)
+
+    monkeypatch.setattr(state, "published", once)
+    state.unlease("w1")
+    with pytest.raises(StateUnreachable):
+        lead(heir, state)
+    heir.turn(state)
+    assert wealth(heir) == pytest.approx(wealth(first), rel=0.01)
+    assert wealth(heir) > 100.0

@@ -36,9 +36,11 @@ class Case:
         self.breaker = CircuitBreaker(lambda service: self.rollout, self._trip)
         self._number = 0
 
-    def _trip(self, service: str, reason: str, figures: dict[str, Any]) -> None:
+    def _trip(self, service: str, rollout: str, reason: str, figures: dict[str, Any]) -> None:
         if self.refused is not None:
             raise self.refused
+        assert self.rollout is not None
+        assert rollout == self.rollout.id
         self.tripped.append((service, reason, figures))
 
     def tell(self, *, candidates: int = 0, stable: int = 0, caller: str = "", **fields: Any
@@ -101,11 +103,43 @@ def test_one_caller_alone_cuts_nothing_off(case: Case) -> None:
 
 
 def test_a_service_with_one_key_is_protected(case: Case) -> None:
-    """The application's key is all there is."""
-    case.tell(stable=50, caller="app")
+    """The application's key is all there is; that takes a hundred conversations to know."""
+    case.tell(stable=20, caller="app")
     case.tell(candidates=20, caller="app")
     case.breaker.look()
+    assert not case.tripped
+    case.tell(stable=60, caller="app")
+    case.tell(candidates=5, caller="app")
+    case.breaker.look()
     assert case.tripped
+
+
+@pytest.mark.parametrize(("fields", "most"), [
+    ({}, 6), ({"guardrails": [{"name": "e", "metric": "error_rate", "rule": "evidence"}],
+               "alpha": 1e-7}, 12),
+])
+def test_its_bar_is_ten_times_the_controllers(
+    case: Case, fields: dict[str, Any], most: int
+) -> None:
+    """As each worker has one; but never below 10 000."""
+    case.rollout = rollout(**fields)
+    case.tell(stable=50)
+    case.tell(candidates=30)
+    case.breaker.look()
+    ((_, _, figures),) = case.tripped
+    assert figures["candidate"]["failed"] <= most
+    assert figures["bar"] == (2e8 if fields else BAR)
+
+
+def test_what_the_policy_tolerates_is_tolerated(case: Case) -> None:
+    """With a margin of twice as many more, twice as many are fine."""
+    case.rollout = rollout(guardrails=[
+        {"name": "e", "metric": "error_rate", "rule": "evidence", "margin": 5.0}])
+    for _ in range(150):
+        case.tell(candidates=1, stable=9, outcome=failures(1)[0]["outcome"])
+        case.tell(candidates=3)
+    case.breaker.look()
+    assert not case.tripped
 
 
 @pytest.mark.parametrize("running", [None, rollout(circuit_breaker=False)])

@@ -366,8 +366,8 @@ BAD = {
         ),
         [
             (
-                "10: services.chat.rollout.steps[1].require: no guardrail has rule: evidence, so "
-                "nothing can ever be proven"
+                "10: services.chat.rollout.steps[1].require: no guardrail that acts has rule: "
+                "evidence, so nothing can be proven"
             )
         ],
     ),

@@ -9,7 +9,16 @@ import pytest
 from tests.guardrails.outcomes import failures, turns
 
 from coalmine.guardrails import Attempt, Decide, Outcome, Status
-from coalmine.rollout import Promote, Service, ServicePolicy, Start, apply, first_state
+from coalmine.rollout import (
+    Promote,
+    Resume,
+    Service,
+    ServicePolicy,
+    Start,
+    apply,
+    first_state,
+)
+from coalmine.rollout.advance import Observed, next_event
 from coalmine.rollout.trial import RECENT, Trial, horizon
 from coalmine.routing import Arm
 
@@ -222,3 +231,34 @@ def test_a_hang_is_no_attempt(case: Any) -> None:
     one.trial.add(attempt)
     assert one.trial.attempts[Arm.CANDIDATE] == 0
     assert not list(one.trial._windows[Arm.CANDIDATE][RECENT])
+
+
+def test_who_resumes_tolerates_what_paused_it(case: Any) -> None:
+    """Evidence does not fall back by itself; a person has looked, and the rollout goes on."""
+    one = case()
+    one.tell(stable=90, seconds=2.0)
+    for _ in range(40):
+        one.tell(candidates=1, seconds=20.0)
+        one.tell(stable=8, seconds=2.0)
+    one.now += 120.0
+    found = one.verdict(over=True)
+    assert (found.decision, found.worst.guardrail.name) == (Decide.PAUSE, "request")
+    paused = next_event(one.service, Observed(now=one.now, verdict=found))
+    one.service = apply(one.service, paused)
+    one.service = apply(one.service, Resume(at=one.now + 1, who="ann"))
+    assert one.service.rollout.tolerated == ("request",)
+    later = one.verdict(over=True)
+    assert later.decision is Decide.PROMOTE
+    (request,) = (f for f in later.findings if f.guardrail.name == "request")
+    assert (request.status, request.action) == (Status.BREACH, None)
+    assert request.sentence.endswith("; resumed all the same")
+
+
+def test_a_tolerated_pause_is_no_leave_for_worse(case: Any) -> None:
+    """What one key had shown, others show too: it rolls back."""
+    one = case(guardrails=[{"name": "errors", "metric": "error_rate", "rule": "evidence"}])
+    one.tell(stable=100)
+    rollout = one.service.rollout.model_copy(update={"tolerated": ("errors",)})
+    one.service = one.service.model_copy(update={"rollout": rollout})
+    one.tell(candidates=20, failed=20)
+    assert one.verdict().decision is Decide.ROLLBACK

@@ -226,10 +226,12 @@ class Commands:
         return self._change(name, event, None)
 
     def rollback(self, name: str, who: str, reason: str, to: str | None = None,
-                 trigger: str = "manual", figures: dict[str, Any] | None = None) -> Done:
+                 trigger: str = "manual", figures: dict[str, Any] | None = None,
+                 rollout: str | None = None) -> Done:
         """Go back to stable: applied here first, then written; never conditioned on an epoch.
 
-        `figures` are those it was decided on, for the log.
+        `figures` are those it was decided on, for the log. With a `rollout` it is meant for that
+        one only: another that has begun since is left alone.
         """
         service = self.known(name)
         event = ev.RollBack(at=self._wall(), who=who, reason=reason, trigger=trigger, to=to)
@@ -238,7 +240,7 @@ class Commands:
             after = apply(service, event)
             self._applied.apply_first(after, entry_of(service, after, event, figures))
         try:
-            done = self._change(name, event, None, figures)
+            done = self._change(name, event, None, figures, rollout)
         except (StateError, Conflict, NotFound, PolicyBroken) as error:
             # It is never refused for that: what is applied here is written when it can be.
             here = self._applied.service(name)
@@ -295,7 +297,7 @@ class Commands:
         return state
 
     def _change(self, name: str, event: ev.Event, epoch: int | None,
-                figures: dict[str, Any] | None = None) -> Done:
+                figures: dict[str, Any] | None = None, rollout: str | None = None) -> Done:
         """Apply an event to the state as it is now, by compare-and-set."""
         state = self.state()
         for _ in range(TRIES):
@@ -307,6 +309,8 @@ class Commands:
                     f"{name} is at epoch {before.epoch}, not {epoch}: somebody changed it",
                     "look at its status again",
                 )
+            if rollout is not None and (before.rollout is None or before.rollout.id != rollout):
+                return Done(before, False)
             after = apply(before, event)
             if after is before:
                 return Done(before, False)

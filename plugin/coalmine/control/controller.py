@@ -128,8 +128,9 @@ class Controller:
         state = self._state()
         if state is not None and self._leads:
             try:
-                for name, figures in self._figures.items():
-                    self._evidence.keep(state, name, figures.trial, self._wall(), at_once=True)
+                if not self._thread.is_alive():  # else it is taking a batch in just now
+                    for name, figures in self._figures.items():
+                        self._evidence.keep(state, name, figures.trial, self._wall(), at_once=True)
                 state.unlease(self._worker)
             except StateError as error:
                 log.debug("the lease was not given back: %s", error)
@@ -192,10 +193,9 @@ class Controller:
         for name, service in services.items():
             known = self._figures.get(name)
             if known is None:
-                known = self._figures[name] = Figures(name)
-                known.follow(service, state.published(published_name(name)))
-                if known.trial is not None and not self._evidence.restore(state, name, known.trial):
-                    self._count("coalmine_faults_total", "evidence")
+                # Known only when all of it was read: half of a take-over would overwrite what the
+                # one before us had kept.
+                self._figures[name] = self._take_over(state, service)
             else:
                 known.follow(service)
         shipped = self._read(state)
@@ -213,6 +213,15 @@ class Controller:
                 # One service's fault must not leave the others without a judge.
                 log.exception("%s cannot be judged", name)
                 self._count("coalmine_faults_total", "controller")
+
+    def _take_over(self, state: State, service: Service) -> Figures:
+        """Return the figures of a service as the controller before us left them."""
+        figures = Figures(service.name)
+        figures.follow(service, state.published(published_name(service.name)))
+        if figures.trial is not None and not self._evidence.restore(
+                state, service.name, figures.trial):
+            self._count("coalmine_faults_total", "evidence")
+        return figures
 
     def _judge(self, state: State, service: Service, figures: Figures, workers: list[Beat]
                ) -> None:

@@ -49,7 +49,8 @@ class EvidenceKeeper:
             trial.forget_evidence()
             self._known.pop(service, None)
             return False
-        self._read.update(self._known[service])
+        for worker, number in self._known[service].items():
+            self._read[worker] = max(number, self._read.get(worker, 0))
         return True
 
     def take_in(self, batch: Batch) -> None:
@@ -67,7 +68,7 @@ class EvidenceKeeper:
         """Keep a trial's evidence, if that is due."""
         if trial is None or (not at_once and 0 <= now - self._kept.get(service, 0.0) < EVERY):
             return
-        self._kept[service] = now
         document: dict[str, Any] = {"rollout": trial.id, "batches": self._read,
                                     "trial": trial.to_document()}
         state.publish(kept_name(service), document)
+        self._kept[service] = now

@@ -287,7 +287,7 @@ class Accounts:
         running.told_at = waited * FURTHER
         attempt = self._attempt(turn, Outcome.WAITING, running.deployment, running.release,
                                 running.arm, running.began, running)
-        if attempt.ttft is None:
+        if attempt.ttft is None and turn.stream:  # what comes whole has no first token
             attempt.ttft = waited
         attempt.inter_token = None
         self._ended(attempt)

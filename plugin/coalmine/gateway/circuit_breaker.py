@@ -14,7 +14,7 @@ from collections.abc import Callable
 from typing import Any
 
 from coalmine.guardrails import Attempt
-from coalmine.guardrails.alpha import PROVEN
+from coalmine.guardrails.alpha import PROVEN, bars, with_evidence
 from coalmine.guardrails.evidence import Evidence, Question
 from coalmine.guardrails.measure import Measure
 from coalmine.release import CoalmineError
@@ -24,12 +24,18 @@ from coalmine.routing import Arm
 
 log = logging.getLogger("coalmine.circuit_breaker")
 
-QUESTION = Question(Measure.ERRORS, 0.1)
-"""Is its rate of failing conversations more than 10 % above stable's?"""
+MARGIN = 0.1
+"""Is its rate of failing conversations more than 10 % above stable's? A policy can say more."""
 
 BAR = 10_000.0
-"""Evidence at which it opens: with two detectors on each of forty workers, a healthy candidate is
-cut off by chance in less than one of a hundred rollouts."""
+"""Evidence at which it opens at least: with two detectors on each of forty workers, a healthy
+candidate is cut off by chance in less than one of a hundred rollouts."""
+
+ONLY_ONE = 100
+"""Conversations of one caller, and of nobody else, from which on he is all the service has."""
+
+HIGHER = 10.0
+"""How many times the controller's bar it is at least."""
 
 EVERY = 5.0
 """Seconds between two looks while nothing fails; then nothing is urgent."""
@@ -47,9 +53,16 @@ class _Watched:
     def __init__(self, rollout: Rollout) -> None:
         self.id = rollout.id
         self.began = rollout.began
-        self.evidence = Evidence([QUESTION], horizon=horizon(rollout.policy),
-                                 idle=rollout.policy.sessions.closes_after)
-        self.test = self.evidence.tests[QUESTION]
+        policy = rollout.policy
+        # What the policy tolerates of errors is tolerated here too.
+        margins = [guardrail.worse_by for guardrail in with_evidence(policy.guardrails)
+                   if guardrail.metric.measure is Measure.ERRORS]
+        question = Question(Measure.ERRORS, max([MARGIN, *margins]))
+        told = bars(policy.guardrails, policy.alpha)
+        self.bar = max([BAR, *(HIGHER * bar for bar in told.values())])
+        self.evidence = Evidence([question], horizon=horizon(policy),
+                                 idle=policy.sessions.closes_after)
+        self.test = self.evidence.tests[question]
         self.tripped = False
 
 
@@ -58,11 +71,12 @@ class CircuitBreaker:
 
     Args:
         rollout: returns the rollout that runs for a service, None when none does.
-        trip: goes back to stable: service, reason in words, figures for the log.
+        trip: goes back to stable: service, the rollout's id, reason in words, figures for the
+            log.
     """
 
     def __init__(self, rollout: Callable[[str], Rollout | None],
-                 trip: Callable[[str, str, dict[str, Any]], None]) -> None:
+                 trip: Callable[[str, str, str, dict[str, Any]], None]) -> None:
         self._rollout = rollout
         self._trip = trip
         self._watched: dict[str, _Watched] = {}
@@ -106,8 +120,10 @@ class CircuitBreaker:
             watched = self._follow(attempt.service)
             if watched is None or watched.tripped or attempt.at < watched.began:
                 continue
+            if attempt.arm is None:  # a fallback to another group
+                continue
             watched.evidence.add(attempt)
-            if watched.test.wealth >= BAR:
+            if watched.test.wealth >= watched.bar:
                 self._open(attempt.service, watched)
 
     def _follow(self, service: str) -> _Watched | None:
@@ -124,20 +140,25 @@ class CircuitBreaker:
         """Go back to stable, unless it may be one caller's doing."""
         leading = watched.test.leading
         worst = leading.wealth.without_worst()
-        # This worker sees only some of the callers: more than one is enough to doubt.
-        if watched.evidence.callers > 1 and worst is not None and worst[1] < PROVEN:
+        # This worker sees only some of the callers: what a single one has shown is for the
+        # controller, who sees all.
+        alone = watched.evidence.callers == 1 and sum(leading.counts.units) >= ONLY_ONE
+        if worst is not None and worst[1] < PROVEN and not alone:
             return
         watched.tripped = True
         bad, units = leading.counts.bad, leading.counts.units
         reason = (f"this worker saw the candidate fail {bad[1]} of {units[1]} conversations, "
                   f"stable {bad[0]} of {units[0]}: evidence {leading.wealth.total:.3g}, "
-                  f"bar {BAR:.0f}")
+                  f"bar {watched.bar:.0f}")
         log.warning("%s: %s", service, reason)
-        figures = {"evidence": leading.wealth.total, "bar": BAR, "detector": leading.name,
+        figures = {"evidence": leading.wealth.total, "bar": watched.bar, "detector": leading.name,
                    "candidate": {"conversations": units[1], "failed": bad[1]},
                    "stable": {"conversations": units[0], "failed": bad[0]}}
         try:
-            self._trip(service, reason, figures)
+            self._trip(service, watched.id, reason, figures)
         except CoalmineError as error:
             watched.tripped = False
             log.warning("%s: the circuit breaker could not roll back: %s", service, error)
+        except Exception:
+            watched.tripped = False
+            raise

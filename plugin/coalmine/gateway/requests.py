@@ -53,6 +53,7 @@ class Requests:
         if service and not admin:
             strip_transport(data)
         turn.client_timeout = bool(data.get("client_side_timeout"))
+        turn.stream = data.get("stream") is True
         salt = worker.follower.salt()
         turn.caller = caller_hash(salt, str(getattr(key, "api_key", None) or "anonymous"))
         turn.alias = str(getattr(key, "key_alias", None) or "")

@@ -70,6 +70,7 @@ class Turn:
     Attributes:
         token: its name in the metadata.
         service: the service it asks for, or the model group that no policy names.
+        stream: the client asked for a stream.
         kind: ``chat``, ``completion``, ``messages``, ``responses``, ``embedding`` or ``other``.
         began: monotonic time.
         caller: hash of the caller's key; alias: its alias, for people.
@@ -107,6 +108,7 @@ class Turn:
     admin: bool = False
     tries: bool = False
     client_timeout: bool = False
+    stream: bool = False
     key: bytes | None = None
     basis: str | None = None
     unrecognised: bool = False

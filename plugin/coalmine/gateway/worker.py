@@ -223,10 +223,10 @@ class Worker:
         known = self.follower.applied.get(service)
         return known.rollout if known is not None and known.phase in ROLLOUT_RUNS else None
 
-    def _trip(self, service: str, reason: str, figures: dict[str, Any]) -> None:
+    def _trip(self, service: str, rollout: str, reason: str, figures: dict[str, Any]) -> None:
         """The circuit breaker has seen enough: back to stable, here first, then for all."""
         self.commands.rollback(service, "circuit breaker", reason, trigger="circuit_breaker",
-                               figures={**figures, "worker": self.id})
+                               figures={**figures, "worker": self.id}, rollout=rollout)
 
     def _strength(self, service: str, slot: Slot) -> Strength:
         return self.fleet.strength(service, slot)

@@ -12,6 +12,7 @@ from typing import Any
 
 from coalmine.guardrails.evidence import Question, detectors_of
 from coalmine.guardrails.guardrail import Guardrail, Rule
+from coalmine.guardrails.measure import Measure
 
 ALPHA = 0.008
 """Chance that a healthy candidate is ever stopped by evidence, all guardrails of it together."""
@@ -24,8 +25,9 @@ corroborates a static breach."""
 def question_of(guardrail: Guardrail, *, against: bool = False) -> Question | None:
     """Return what evidence asks for a guardrail, None where there is none on its metric."""
     measure = guardrail.metric.measure
-    if measure is None:
-        return None
+    lower = guardrail.min is not None or guardrail.min_ratio is not None
+    if measure is None or (lower and measure not in (Measure.ERRORS, Measure.SCORE)):
+        return None  # evidence is that there is more of it, and this one minds less
     return Question(measure, guardrail.no_worse_by if against else guardrail.worse_by, against)
 
 

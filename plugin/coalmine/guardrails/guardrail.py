@@ -159,8 +159,9 @@ class Guardrail(BaseModel):
         "as many), 0.3 for the rest, for `score` 0.05."
     )
     alpha: float | None = Field(
-        None, gt=0, le=0.2, strict=True, description="Evidence: its part of the service's `alpha`; "
-        "default an equal share of what others leave."
+        None, ge=1e-9, le=0.2, strict=True,
+        description="Evidence: its part of the service's `alpha`; default an equal share of what "
+        "others leave."
     )
     action: Action | None = Field(
         None, description="What a breach does; default by severity: `mild` pauses, else rollback."
@@ -280,6 +281,9 @@ def _of_slo(values: Mapping[str, Any], metric: Any) -> Iterator[tuple[tuple[str,
     elif burn is not None and isinstance(slo, float) and not 0.0 < slo < 1.0:
         yield ("slo",), (f"{slo:g} is not between 0 and 1: write the part that must go well, such "
                          "as 0.999")
+    elif isinstance(burn, float) and isinstance(slo, float) and burn * (1.0 - slo) >= 1.0:
+        yield ("max_burn_rate",), (f"{burn:g} can never be passed: with slo {slo:g} a burn rate is "
+                                   f"{1 / (1 - slo):g} when everything fails")
 
 
 def _of_evidence(values: Mapping[str, Any], metric: Any
@@ -287,6 +291,15 @@ def _of_evidence(values: Mapping[str, Any], metric: Any
     for name in (*LIMITS, "slo"):
         if values.get(name) is not None:
             yield (name,), f"rule: evidence has no {name}; margin says how much worse is tolerated"
+    for name, key, usual in (("window", "for", 0.0), ("min_conversations", None, 30),
+                             ("alone", None, False)):
+        if values.get(name, usual) not in (usual, ...):
+            yield (key or name,), (f"rule: evidence has no {key or name}: it is over the whole "
+                                   "rollout, and holds by itself while there is too little")
+    margin, acceptable = values.get("margin"), values.get("acceptable")
+    if isinstance(margin, float) and isinstance(acceptable, float) and acceptable < margin:
+        yield ("acceptable",), (f"{acceptable:g} is less than the margin {margin:g}: what is "
+                                "tolerated could never be proven acceptable")
     if not isinstance(metric, Metric):
         return
     if metric.measure is None:

@@ -9,8 +9,8 @@ candidate pass (nothing to compare with) nor condemns it for its first error (2 
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from collections.abc import Container, Iterable, Mapping
+from dataclasses import dataclass, replace
 from enum import Enum
 from functools import partial
 
@@ -325,7 +325,7 @@ def _badness(finding: Finding) -> tuple[int, int, int]:
 
 
 def weigh(findings: Iterable[Finding], *, step_over: bool, holding: str, unproven: str = "",
-          ) -> Verdict:
+          tolerated: Container[str] = ()) -> Verdict:
     """Return the verdict on all findings together; the worst one decides.
 
     Args:
@@ -333,14 +333,21 @@ def weigh(findings: Iterable[Finding], *, step_over: bool, holding: str, unprove
         step_over: whether soak and minimum of the step are reached.
         holding: what is still waited for, in words, when nothing is broken.
         unproven: why the rollout must not grow although the step is over; "" when it may.
+        tolerated: guardrails whose pause a person has resumed: they pause it no more, but a breach
+            that asks for a rollback still does.
     """
+    findings = [
+        replace(finding, action=None, sentence=f"{finding.sentence}; resumed all the same")
+        if finding.action is Action.PAUSE and finding.guardrail.name in tolerated else finding
+        for finding in findings]
     ranked = tuple(sorted(findings, key=_badness, reverse=True))
     worst = ranked[0] if ranked and ranked[0].action is not None else None
     if worst is not None:
         decision = Decide.ROLLBACK if worst.action is Action.ROLLBACK else Decide.PAUSE
         return Verdict(decision, worst.sentence, ranked, worst)
     acting = [finding for finding in ranked if not finding.guardrail.dry_run]
-    doubted = next((finding for finding in acting if finding.status is Status.BREACH), None)
+    doubted = next((finding for finding in acting if finding.status is Status.BREACH
+                    and finding.guardrail.name not in tolerated), None)
     if doubted is not None:
         return Verdict(Decide.HOLD, doubted.sentence, ranked)
     if step_over and acting and all(f.status is Status.NO_DATA for f in acting):

@@ -83,7 +83,7 @@ def _broken(service: Service, observed: Observed) -> ev.Event | None:
         lone = verdict.worst.lone_caller is not None
         return ev.Halt(
             at=observed.now, who=f"guardrail {guardrail.name}", reason=verdict.reason,
-            by="guardrail", timebox=None if lone else guardrail.timebox,
+            by="guardrail", timebox=None if lone else guardrail.timebox, guardrail=guardrail.name,
         )
     return None
 

@@ -51,10 +51,11 @@ class Promote(Event):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Halt(Event):
-    """Pause. `timebox` is in seconds, None waits for ever."""
+    """Pause. `timebox` is in seconds, None waits for ever; `guardrail` is whose breach it is."""
 
     by: Literal["person", "guardrail", "alert", "controller"] = "person"
     timebox: float | None = None
+    guardrail: str | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -200,12 +200,13 @@ class RolloutPlan(_Model):
 
 def _unprovable(plan: Any, guardrails: Iterable[Any]) -> Iterator[Contradiction]:
     """Yield the first step that requires evidence of which no guardrail gathers any."""
-    if any(getattr(g, "rule", Rule.EVIDENCE) is Rule.EVIDENCE for g in guardrails):
+    if any(getattr(g, "rule", Rule.EVIDENCE) is Rule.EVIDENCE and not getattr(g, "dry_run", False)
+           for g in guardrails):
         return
     for index, step in enumerate(_readable(getattr(plan, "steps", ()))):
         if getattr(step, "require", None):
             where = ("rollout", "steps", index, "require")
-            yield where, "no guardrail has rule: evidence, so nothing can ever be proven"
+            yield where, "no guardrail that acts has rule: evidence, so nothing can be proven"
             return
 
 
@@ -220,7 +221,7 @@ class ServicePolicy(_Model):
         DEFAULT_GUARDRAILS, max_length=64, description="What must hold."
     )
     alpha: float = Field(
-        ALPHA, gt=0, le=0.2, strict=True,
+        ALPHA, ge=1e-9, le=0.2, strict=True,
         description="Chance that evidence ever stops a healthy candidate, all guardrails together."
     )
     circuit_breaker: bool = Field(

@@ -71,7 +71,8 @@ in it.
 bake; with `--full` it goes to the last step. It passes over what the step waits for: `for`,
 `min_conversations`, `approve`, guardrails without data, and in the bake what is left of `bake`.
 It does not pass over guardrails: they judge on, and a breach pauses or rolls back as ever. In a
-pause it is refused; `resume` comes first.
+pause it is refused; `resume` comes first. Who resumes what a guardrail paused accepts its word:
+that guardrail pauses this rollout no more, though it still rolls it back where it would.
 
 `coalmine pause` keeps the weight: the candidate goes on getting that share of new conversations.
 `for` (or `bake`) stands still, guardrails and `rollback` act. To take the candidate away is a

@@ -40,6 +40,7 @@ class Pause(_Model):
         at: unix time of its beginning.
         timebox: seconds after which it rolls back unanswered, None for never.
         resumes: the phase to which it returns.
+        guardrail: name of the guardrail that opened it, None when none did.
     """
 
     by: Literal["person", "guardrail", "alert", "controller"]
@@ -47,6 +48,7 @@ class Pause(_Model):
     at: float
     timebox: float | None
     resumes: Phase
+    guardrail: str | None = None
 
 
 class Back(_Model):
@@ -83,6 +85,7 @@ class Rollout(_Model):
         changes: weight in percent by number of the weight change, from 1 on.
         waiting: ``approval`` when a person's promote is awaited.
         pause: why it stands still, None when it does not.
+        tolerated: guardrails whose pause a person has resumed: they pause it no more.
         back: its rollback, None when there is none.
         verification: proof of the recovery, None until it is attempted.
     """
@@ -99,6 +102,7 @@ class Rollout(_Model):
     changes: tuple[float, ...] = ()
     waiting: Literal["approval"] | None = None
     pause: Pause | None = None
+    tolerated: tuple[str, ...] = ()
     back: Back | None = None
     verification: dict[str, Any] | None = None
 

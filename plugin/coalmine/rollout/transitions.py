@@ -209,7 +209,8 @@ def _promoted(service: Service, event: ev.Event) -> Service:
 def _halt(service: Service, event: ev.Halt) -> Service:
     rollout = _running(service)
     timebox = event.timebox if event.by in ("guardrail", "alert") else None
-    pause = Pause(by=event.by, who=event.who, at=event.at, timebox=timebox, resumes=service.phase)
+    pause = Pause(by=event.by, who=event.who, at=event.at, timebox=timebox, resumes=service.phase,
+                  guardrail=event.guardrail)
     return _with(
         service,
         rollout.model_copy(
@@ -237,11 +238,16 @@ def _halt_again(service: Service, event: ev.Halt) -> Service:
 
 def _resume(service: Service, event: ev.Resume) -> Service:
     rollout = _running(service)
-    assert rollout.pause is not None
+    pause = rollout.pause
+    assert pause is not None
+    tolerated = rollout.tolerated
+    if pause.guardrail is not None and pause.guardrail not in tolerated:
+        tolerated = (*tolerated, pause.guardrail)
     return _with(
         service,
-        rollout.model_copy(update={"pause": None, "soaking_from": event.at}),
-        phase=rollout.pause.resumes,
+        rollout.model_copy(
+            update={"pause": None, "soaking_from": event.at, "tolerated": tolerated}),
+        phase=pause.resumes,
         since=event.at,
         reason=event.reason or f"resumed by {event.who}",
     )

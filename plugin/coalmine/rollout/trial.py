@@ -238,7 +238,8 @@ class Trial:
         if rollout is None or service.phase not in ROLLOUT_RUNS:
             return None
         unproven = self.unproven(rollout) if service.phase is Phase.CANARY else ""
-        return weigh(self.findings(now), step_over=over, holding=waiting, unproven=unproven)
+        return weigh(self.findings(now), step_over=over, holding=waiting, unproven=unproven,
+                     tolerated=rollout.tolerated)
 
     # a take-over -------------------------------------------------------------------------------
 
