@@ -31,7 +31,7 @@ lint: .venv/.ready ## ruff, the rooms (import-linter), types (mypy)
 	@$(BIN)/lint-imports
 	@$(BIN)/mypy
 
-bench: .venv/.ready ## the benchmarks (ARGS names some of them; verdicts, an hour, only so)
+bench: .venv/.ready ## the benchmarks (ARGS names some of them; verdicts, an hour or two, only so)
 	@$(BIN)/python -m benchmarks $(ARGS)
 
 lock: ## resolve requirements/lock.txt again (ARGS=--upgrade takes newer versions)

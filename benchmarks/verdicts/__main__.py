@@ -3,7 +3,7 @@
 Simulated canaries (`coalmine simulate`), the same events for three judges: the engine, static rules
 (with a minimum of conversations and without) and a judge as Kayenta's. Every finished run is kept
 in ``benchmarks/results/verdicts/``, so an interrupted benchmark goes on where it was. All of it
-takes some three hours on two cores, nearly all of them for the healthy days.
+takes an hour or two on two cores, nearly all of them for the healthy days.
 
     python -m benchmarks.verdicts [NAME …] [--runs N] [--jobs N] [--json FILE]
 """

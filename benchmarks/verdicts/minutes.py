@@ -61,4 +61,4 @@ class MinuteJudge:
 
     def look(self, past: Sequence[tuple[Minute, Minute]]) -> Finding | None:
         """Judge the minutes of stable and of the candidate, the oldest first."""
-        raise NotImplementedError
+        raise NotImplementedError  # a judge's own

@@ -61,6 +61,21 @@ def succeed(controller: Controller, heir: Controller, state: State) -> Controlle
     return lead(heir, state)
 
 
+@pytest.fixture
+def forgotten(
+    controller: Make, put: Make, state: State, ship: Make, conversations: Make, clock: Any,
+    monkeypatch: pytest.MonkeyPatch,
+) -> Controller:
+    """A controller that has kept its evidence, of which the state has no batches any more."""
+    put(phase=Phase.CANARY)
+    ship(*conversations("a", 3))
+    first = lead(controller("w1"), state)
+    clock.now += EVERY + 1
+    first.turn(state)
+    monkeypatch.setattr(state, "batches", lambda cursor, limit=500: (cursor, []))
+    return first
+
+
 def test_an_heir_goes_on_with_the_evidence(
     controller: Make, put: Make, state: State, ship: Make, conversations: Make, clock: Any
 ) -> None:
@@ -78,18 +93,11 @@ def test_an_heir_goes_on_with_the_evidence(
 
 
 def test_evidence_older_than_the_batches_is_not_lost(
-    controller: Make, put: Make, state: State, ship: Make, conversations: Make, clock: Any,
-    monkeypatch: pytest.MonkeyPatch,
+    controller: Make, state: State, forgotten: Controller
 ) -> None:
     """The state forgets batches after a quarter of an hour."""
-    put(phase=Phase.CANARY)
-    ship(*conversations("a", 3))
-    first = lead(controller("w1"), state)
-    clock.now += EVERY + 1
-    first.turn(state)
-    monkeypatch.setattr(state, "batches", lambda cursor, limit=500: (cursor, []))
-    heir = succeed(first, controller("w2"), state)
-    assert wealth(heir) == pytest.approx(wealth(first), rel=0.01)
+    heir = succeed(forgotten, controller("w2"), state)
+    assert wealth(heir) == pytest.approx(wealth(forgotten), rel=0.01)
     assert wealth(heir) > 100.0
 
 
@@ -134,16 +142,9 @@ def test_what_cannot_be_read_is_begun_anew_and_counted(
 
 
 def test_a_take_over_that_the_state_interrupts_is_begun_again(
-    controller: Make, put: Make, state: State, ship: Make, conversations: Make, clock: Any,
-    monkeypatch: pytest.MonkeyPatch,
+    controller: Make, state: State, forgotten: Controller, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Half of it would overwrite what the dead one had kept."""
-    put(phase=Phase.CANARY)
-    ship(*conversations("a", 3))
-    first = lead(controller("w1"), state)
-    clock.now += EVERY + 1
-    first.turn(state)
-    monkeypatch.setattr(state, "batches", lambda cursor, limit=500: (cursor, []))
     heir, real = controller("w2"), state.published
 
     def once(name: str) -> Any:
@@ -157,5 +158,5 @@ def test_a_take_over_that_the_state_interrupts_is_begun_again(
     with pytest.raises(StateUnreachable):
         lead(heir, state)
     heir.turn(state)
-    assert wealth(heir) == pytest.approx(wealth(first), rel=0.01)
+    assert wealth(heir) == pytest.approx(wealth(forgotten), rel=0.01)
     assert wealth(heir) > 100.0

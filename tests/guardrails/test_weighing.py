@@ -25,7 +25,7 @@ def errors(**fields: Any) -> Guardrail:
 
 
 def judged(evidence: Evidence, guardrail: Guardrail, *, proof: bool = False,
-           bar: float = 1000.0, now: float = 0.0, reached: float | None = 0.0) -> Finding:
+           bar: float = 1000.0, now: float = 0.0, reached: float = 0.0) -> Finding:
     ours, theirs = question_of(guardrail), question_of(guardrail, against=True)
     assert ours is not None
     assert theirs is not None
@@ -110,7 +110,7 @@ def test_what_one_key_has_shown_waits_a_minute_for_others(evidence: Make) -> Non
     for number in range(3):
         tell(made, turns(f"x{number}", failures(1), candidate=True, chance=0.05, caller="loud"),
              close=False)
-    waits = judged(made, errors(), bar=5000.0, reached=None)
+    waits = judged(made, errors(), bar=5000.0)
     assert (waits.status, waits.action, waits.lone_caller) == (Status.BREACH, None, "loud")
     assert "so others are waited for" in waits.sentence
     verdict = weigh([waits], step_over=True, holding="")
@@ -172,7 +172,7 @@ def test_words_of_each_measure(attempt: Make, window: Make) -> None:
                              candidate=number % 4 == 0, chance=0.25, at=float(number)))
         test = made.tests[question]
         found = judge_evidence(
-            guardrail, made, test, bar=1000.0, now=1000.0,
+            guardrail, made, test, bar=1000.0, now=1000.0, reached=1000.0,
             candidate=window(5, ttft=0.3, score=0.5), stable=window(5, ttft=0.2, score=0.9))
         tail = test.leading.name == "tail"
         assert ("as slow as the slowest" if tail else said) in found.sentence

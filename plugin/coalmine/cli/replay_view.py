@@ -1,4 +1,4 @@
-"""What a replay is asked for, and what it says in lines for people."""
+"""A replay in lines for people."""
 
 from __future__ import annotations
 
@@ -7,8 +7,6 @@ from collections.abc import Mapping
 from coalmine.cli.text import one_line
 from coalmine.record.events import REASONS
 from coalmine.record.replay import Decision, Moment
-from coalmine.release.errors import CoalmineError
-from coalmine.rollout.policy import Policy, ServicePolicy
 
 
 def moment_line(moment: Moment, began: float) -> str:
@@ -38,14 +36,3 @@ def result_line(found: Decision) -> str:
         return f"no decision in {seen}"
     by = f" by {found.guardrail}" if found.guardrail else ""
     return f"first decision: {found.decision}{by}, after {seen}"
-
-def one_service(policy: Policy, wanted: str | None) -> tuple[str, ServicePolicy]:
-    """Return the service to judge by."""
-    names = ", ".join(policy.services) or "none"
-    if wanted is None and len(policy.services) != 1:
-        raise CoalmineError(f"the policy has several services or none: {names}",
-                            "name one: --service NAME")
-    name = wanted or next(iter(policy.services))
-    if name not in policy.services:
-        raise CoalmineError(f"service {name!r} is not in the policy", f"it has {names}")
-    return name, policy.services[name]

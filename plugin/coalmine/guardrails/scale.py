@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from statistics import NormalDist
 from typing import Any
 
-from coalmine.guardrails.histogram import BUCKETS, value_of
+from coalmine.guardrails.histogram import BUCKETS
 
 EVERY = 60.0
 """Seconds between two looks at the distribution: a score's table stays the same in between."""
@@ -62,15 +62,6 @@ class Scale:
             self._next = at + EVERY
             self._counts = [count * FADING for count in self._counts]
             self.total *= FADING
-
-    def quantile(self, share: float) -> float | None:
-        """Return the value at `share` (0 to 1), None without one."""
-        wanted, seen = share * self.total, 0.0
-        for bucket, count in enumerate(self._counts):
-            seen += count
-            if count and seen >= wanted:
-                return value_of(bucket)
-        return None
 
     def to_document(self) -> dict[str, Any]:
         """Return it as JSON: the buckets that hold something."""

@@ -23,8 +23,7 @@ OVERWHELMING = 100.0
 
 def judge_evidence(
     guardrail: Guardrail, evidence: Evidence, test: SequentialTest, *, bar: float, now: float,
-    candidate: Window, stable: Window, proof: SequentialTest | None = None,
-    reached: float | None = None,
+    reached: float, candidate: Window, stable: Window, proof: SequentialTest | None = None,
 ) -> Finding:
     """Judge one guardrail of evidence.
 
@@ -34,10 +33,10 @@ def judge_evidence(
         test: this guardrail's.
         bar: the wealth at which it gives an alarm.
         now: unix time.
+        reached: since when the bar has been reached, `now` where it was not or is not.
         candidate: the candidate's last minutes, for the figures that people see.
         stable: stable's.
         proof: the test that the candidate is no worse, None where no step asks for it.
-        reached: since when the bar is seen reached, None where that is new.
     """
     leading = test.leading
     wealth = leading.wealth.total
@@ -64,7 +63,7 @@ def judge_evidence(
     lone = None
     if worst is not None and worst[1] < PROVEN and evidence.callers >= MIN_CALLERS:
         lone = evidence.alias_of(worst[0])
-        if wealth < OVERWHELMING * bar and now - (now if reached is None else reached) < PATIENCE:
+        if wealth < OVERWHELMING * bar and now - reached < PATIENCE:
             return say(status=Status.BREACH, lone_caller=lone, sentence=(
                 f"{guardrail.name}: {words}: {weighed}; without the key {lone} it is "
                 f"{_number(worst[1])}, so others are waited for"))

@@ -185,10 +185,11 @@ class Trial:
             bar = self._bars[guardrail.name]
             if test.wealth < bar:
                 self._reached.pop(guardrail.name, None)
+                reached = now
+            else:
+                reached = self._reached.setdefault(guardrail.name, now)
             return judge_evidence(
-                guardrail, self.evidence, test, bar=bar, now=now,
-                reached=self._reached.setdefault(guardrail.name, now)
-                if test.wealth >= bar else None,
+                guardrail, self.evidence, test, bar=bar, now=now, reached=reached,
                 candidate=self._windows[Arm.CANDIDATE][RECENT],
                 stable=self._windows[Arm.STABLE][RECENT],
                 proof=self._test(guardrail, against=True),

@@ -9,7 +9,8 @@ from typing import Annotated
 import typer
 
 from coalmine.cli.files import read_text
-from coalmine.cli.replay_view import faults_line, moment_line, one_service, result_line
+from coalmine.cli.one_service import one_service
+from coalmine.cli.replay_view import faults_line, moment_line, result_line
 from coalmine.record.events import Reader
 from coalmine.record.replay import Replay
 from coalmine.record.sources import read_source
