@@ -50,6 +50,27 @@ async def test_all_attempts_of_a_first_turn_say_so_and_no_later_ones(here: Any, 
     assert accounts.in_flight() == {}
 
 
+@pytest.mark.anyio
+async def test_a_conversation_that_the_cache_answers_first_has_begun_all_the_same(
+    during: Any, mono: Any
+) -> None:
+    """No attempt, but one conversation of the split; once, and by its first turn."""
+    here = during(Start)
+    sink = Sink()
+    accounts = Accounts(sink=sink, count=here.count, plan=here.follower.plan, fleet=lambda: PLACES,
+                        wall=here.clock, mono=mono)
+    for _ in range(2):
+        turn = await here.say("Hi", session="a")
+        accounts.opened(turn, "b1", "acompletion")
+        accounts.cached(turn)
+        accounts.cached(turn)
+    (began,) = sink.ended
+    assert (began.outcome, began.first_turn, began.evidence) == (Outcome.WAITING, True, True)
+    assert began.conversation
+    assert (began.ttft, began.seconds) == (None, 0.0)
+    assert accounts.in_flight() == {}
+
+
 @pytest.fixture
 def tried(during: Any, mono: Any) -> Any:
     """What is counted when a model is called in canary, at deployments each of which fails."""

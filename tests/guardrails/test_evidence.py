@@ -259,9 +259,59 @@ def test_the_split_of_the_conversations_is_checked(evidence: Evidence) -> None:
     for number in range(2000):
         tell(evidence, turns(f"c{number}", [{}], candidate=number % 20 == 0, chance=0.1,
                              at=float(number)))
+    evidence.pass_time(2100.0)
     assert evidence.sample_ratio.broken
     assert "100 of 2000 conversations where 200 were to be expected" in (
         evidence.sample_ratio.sentence)
+
+
+def test_conversations_of_a_slow_arm_are_not_missed_while_they_are_on_their_way(
+    evidence: Evidence
+) -> None:
+    """Ten a second, half of them on a candidate that takes forty seconds longer to answer."""
+    for number in range(3000):
+        on_stable, on_candidate = number / 5.0, (number - 200) / 5.0
+        tell(evidence, turns(f"s{number}", [{"seconds": 1.0}], candidate=False, chance=0.5,
+                             at=on_stable), close=False)
+        if on_candidate >= 0.0:
+            tell(evidence, turns(f"c{number}", [{"seconds": 41.0}], candidate=True, chance=0.5,
+                                 at=on_candidate + 40.0), close=False)
+    assert evidence.sample_ratio.units > 4000
+    assert evidence.sample_ratio.wealth.total < 2.0
+
+
+def test_an_attempt_heard_late_does_not_begin_a_new_minute() -> None:
+    """Workers ship in turns: who has had his hundred has had them."""
+    evidence = Evidence([ERRORS], horizon=3600.0)
+    for other in range(ACTIVE):
+        tell(evidence, turns(f"o{other}", [{}], candidate=False, at=0.0, caller=f"k{other}"))
+    for number in range(ADMITTED + 50):
+        at = 61.0 if number % 2 else 59.9
+        tell(evidence, turns(f"f{number}", failures(1), candidate=False, at=at, caller="flood"))
+    assert evidence.left_out["caller_limit"] >= 49
+
+
+def test_a_callers_name_outlives_his_conversations(evidence: Evidence) -> None:
+    """What he did is still in the evidence, and people must know whose it is."""
+    tell(evidence, turns("c", [{"alias": "batch-job"}], candidate=True, caller="k1"))
+    assert evidence.alias_of("k1") == "batch-job"
+    other = Evidence([ERRORS], horizon=3600.0)
+    other.restore(json.loads(json.dumps(evidence.to_document())))
+    assert other.alias_of("k1") == "batch-job"
+
+
+@pytest.mark.parametrize("cost", [2e-6, 5e-5, 1e-3, 0.5])
+def test_costs_of_any_size_are_told_apart(cost: float) -> None:
+    """From millionths of a dollar, what a small model takes for a short answer."""
+    question = Question(Measure.COST, 0.1)
+    evidence = Evidence([question], horizon=3600.0)
+    draw = random.Random(1)
+    for number in range(2000):
+        candidate = draw.random() < 0.5
+        spent = cost * draw.lognormvariate(0.0, 0.5) * (2.0 if candidate else 1.0)
+        tell(evidence, turns(f"c{number}", [{"cost": spent}], candidate=candidate, chance=0.5,
+                             at=float(number)))
+    assert total(evidence, question) > 1000.0
 
 
 def test_the_time_to_a_decision_is_told(evidence: Evidence) -> None:

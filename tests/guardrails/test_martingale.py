@@ -15,7 +15,7 @@ from tests.guardrails.outcomes import experienced, tell, turns
 from coalmine.guardrails import Outcome
 from coalmine.guardrails.evidence import Evidence, Question
 from coalmine.guardrails.measure import Measure
-from coalmine.guardrails.sample_ratio import SampleRatio
+from coalmine.guardrails.sample_ratio import SETTLED, SampleRatio
 
 EVERY = [Question(measure, margin, against) for measure in Measure
          for margin, against in ((0.0, False), (0.1, False))]
@@ -118,9 +118,26 @@ def test_the_split_is_a_fair_bet(chance: float) -> None:
     totals = []
     for candidate in (True, False):
         split = SampleRatio(3600.0)
-        split.add(candidate=candidate, chance=chance)
+        split.add(0.0, candidate=candidate, chance=chance)
+        split.pass_time(SETTLED)
         totals.append(split.wealth.total)
     assert chance * totals[0] + (1.0 - chance) * totals[1] == pytest.approx(1.0)
+
+
+@pytest.mark.parametrize("first", [0.5, 1.0, 2.0])
+@pytest.mark.parametrize("fewer", [False, True])
+def test_an_arm_with_fewer_turns_in_the_same_time_is_no_slower(first: float, fewer: bool) -> None:
+    """Longer answers leave time for fewer of them; first turns are quicker or slower than later."""
+    draw = random.Random(1)
+    evidence = Evidence([Question(Measure.TTFT, 0.0)], horizon=3600.0)
+    for number in range(4000):
+        candidate = draw.random() < 0.5
+        own = draw.lognormvariate(-1.0, 0.4)
+        outcomes = [{"ttft": own * (1.0 if turn else first) * draw.lognormvariate(0.0, 0.5)}
+                    for turn in range(1 if candidate is fewer else 4)]
+        tell(evidence, turns(f"c{number}", outcomes, at=2.0 * number, gap=0.1,
+                             candidate=candidate, chance=0.5))
+    assert evidence.tests[Question(Measure.TTFT, 0.0)].wealth < 20.0
 
 
 def test_healthy_rollouts_rarely_reach_a_bar() -> None:

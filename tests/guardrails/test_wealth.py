@@ -18,16 +18,32 @@ def test_it_begins_with_a_stake_of_one() -> None:
     assert wealth().total == pytest.approx(1.0)
 
 
-def test_cash_is_handed_out_over_the_horizon_and_none_is_made() -> None:
-    """Minute by minute; afterwards all of it is at stake."""
-    one = wealth()
-    one.pass_time(0.0)
+def test_half_of_the_cash_is_handed_out_over_the_horizon_and_none_is_made() -> None:
+    """Minute by minute or at once; of what begins much later some is always left."""
+    one, other = wealth(), wealth()
+    for held in (one, other):
+        held.pass_time(0.0)
     for minute in range(1, 61):
         one.pass_time(60.0 * minute)
         assert one.total == pytest.approx(1.0)
-    assert one.cash == pytest.approx(0.0, abs=1e-9)
-    one.pass_time(1e9)
+    other.pass_time(3600.0)
+    assert one.cash == pytest.approx(CASH / 2)
+    assert other.cash == pytest.approx(CASH / 2)
+    one.pass_time(99 * 3600.0)
     assert one.total == pytest.approx(1.0)
+    assert one.cash == pytest.approx(CASH / 100)
+
+
+def test_a_dead_candidate_is_seen_soon_however_long_all_was_well() -> None:
+    """A month of healthy days beyond a horizon of an hour costs some more conversations."""
+    one = wealth()
+    one.pass_time(0.0)
+    for minute in range(1, 30 * 24 * 60):
+        one.pass_time(60.0 * minute)
+        one.bet([10.0, 100.0], candidate=False, chance=0.5)
+    for _ in range(12):
+        one.bet([10.0, 1000.0], candidate=True, chance=0.05)
+    assert one.total > 1000.0
 
 
 def test_a_clock_that_goes_back_hands_nothing_out_twice() -> None:
@@ -140,6 +156,23 @@ def test_losses_and_the_candidates_gains_do_not_wait() -> None:
     assert one.total == pytest.approx(10.0 / 5.5 / 5.5)
     one.bet([0.5], candidate=False, chance=0.5)
     assert one.total == pytest.approx(10.0 / 5.5 / 5.5)
+
+
+def test_cash_is_withheld_like_the_wealth_that_it_joins() -> None:
+    """What was not settled yet would have multiplied other money than that of later minutes."""
+    waits = Wealth([1.0], horizon=3600.0, withholds=True)
+    told = Wealth([1.0], horizon=3600.0)
+    for held in (waits, told):
+        held.pass_time(0.0)
+    for minute in range(1, 200):
+        for held in (waits, told):
+            held.bet([0.01], candidate=False, chance=0.05)
+            held.pass_time(60.0 * minute)
+        assert waits.total <= told.total * (1.0 + 1e-9)
+    for _ in range(10):
+        for held in (waits, told):
+            held.bet([1.0], candidate=True, chance=0.05)
+    assert waits.total == pytest.approx(told.total)
 
 
 def test_what_a_caller_released_is_his_doing() -> None:

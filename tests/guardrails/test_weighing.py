@@ -72,6 +72,28 @@ def test_below_the_bar_it_holds(evidence: Make) -> None:
     assert (found.status, found.action) == (Status.OK, None)
 
 
+def test_what_another_detector_has_seen_of_others_is_no_one_callers_doing() -> None:
+    """One caller's first turns all fail, and later turns of all the others do too."""
+    guardrail = errors()
+    question = question_of(guardrail)
+    assert question is not None
+    evidence = Evidence([question], horizon=3600.0)
+    for number in range(40):
+        tell(evidence, turns(f"s{number}", [{}], candidate=False, caller=f"k{number % 9}"),
+             close=False)
+    for number in range(8):
+        tell(evidence, turns(f"l{number}", failures(1), candidate=True, caller="loud"),
+             close=False)
+    (test,) = evidence.tests.values()
+    assert test.leading.name == "first_turn"
+    assert judged(evidence, guardrail, now=100.0).lone_caller == "loud"
+    for number in range(9):
+        tell(evidence, turns(f"o{number}", [{}, *failures(1)], candidate=True,
+                             caller=f"k{number}"), close=False)
+    found = judged(evidence, guardrail, now=100.0)
+    assert (found.lone_caller, found.action) == (None, Action.ROLLBACK)
+
+
 @pytest.mark.parametrize(("candidates", "stable"), [(0, 100), (5, 0), (0, 0)])
 def test_without_both_arms_there_is_nothing_to_compare(
     evidence: Make, candidates: int, stable: int

@@ -122,20 +122,22 @@ def test_the_circuit_breaker_cuts_a_dead_candidate_off(gateway: Gateway, engines
 
 def test_a_hang_is_seen_before_it_ends(gateway: Gateway, engines: Engines) -> None:
     """Nobody waits for the timeout: the clock has passed what stable ever took."""
+    def begin(name: str) -> threading.Thread:
+        """Begin one beside another service, so that stable is as slow early as late."""
+        thread = threading.Thread(target=ask, args=(name,), daemon=True)
+        thread.start()
+        converse(gateway, "spare", f"beside-{name}")
+        return thread
+
+    def ask(name: str) -> None:
+        with closing(Client(gateway.url, MASTER_KEY)) as client:
+            client.ask("chat", "hang", "hello", session=f"hang-{name}", stream=True)
+
     gateway.command("hang", "start", release="v2")
     for number in range(250):
-        converse(gateway, "hang", str(number), stream=True)
-
-    def ask(number: int) -> None:
-        with closing(Client(gateway.url, MASTER_KEY)) as client:
-            client.ask("chat", "hang", "hello", session=f"hang-late-{number}", stream=True)
-
-    threads = [threading.Thread(target=ask, args=(n,), daemon=True) for n in range(48)]
+        begin(f"early-{number}").join()
     with engines.faults("green", hang_share=1, hang_seconds=25):
-        for number, thread in enumerate(threads):
-            thread.start()
-            # One after the other: stable is slow too while all come at once.
-            converse(gateway, "spare", f"between-{number}")
+        threads = [begin(f"late-{number}") for number in range(48)]
         seen = eventually(lambda: back(gateway, "hang"), 20)
         assert any(thread.is_alive() for thread in threads), "they still hang"
     assert "as slow as the slowest of stable" in seen["reason"]

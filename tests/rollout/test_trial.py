@@ -134,6 +134,7 @@ def test_a_split_that_does_not_fit_stops_the_growth(case: Any) -> None:
     one = case()
     one.tell(candidates=2, stable=400, chance=0.1)
     one.tell(candidates=2, stable=400, chance=0.1)
+    one.now += 120.0
     found = one.verdict(over=True)
     assert found.decision is Decide.HOLD
     assert "the candidate got 4 of 804 conversations where 80 were to be expected" in found.reason

@@ -45,12 +45,33 @@ class GuardrailDocument(_Model):
     sentence: str = Field(description="The same in words.")
 
 
+class SplitDocument(_Model):
+    """The conversations that evidence rests on, and whether their split fits the chances given."""
+
+    conversations: int = Field(
+        description="Conversations that could have landed on either arm, asked for 90 s ago or "
+        "longer.")
+    candidate: int = Field(description="Those that the candidate has.")
+    expected: float = Field(description="Those that it should have by the chances given.")
+    evidence: float = Field(
+        description="Evidence that the split does not fit, 1 at the beginning; from 1 000 on the "
+        "rollout does not grow.")
+    left_out: dict[str, int] = Field(
+        description="Attempts of such conversations that are no evidence, by reason: "
+        "`began_unseen` (its first turn was not seen in this rollout), `caller_limit` (more than "
+        "100 conversations of one caller in a minute), `full` (more than 50 000 conversations at "
+        "a time), `another_arm` (moved).")
+
+
 class VerdictDocument(_Model):
     """What is to be done, and why."""
 
     decision: Literal["promote", "hold", "pause", "rollback"] = Field(description="The decision.")
     reason: str = Field(description="Why, in words.")
     guardrails: list[GuardrailDocument] = Field(description="All guardrails, the worst first.")
+    split: SplitDocument | None = Field(
+        None, description="The conversations that evidence rests on; null in verdicts of versions "
+        "that did not tell.")
 
 
 class ArmDocument(_Model):

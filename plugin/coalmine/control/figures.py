@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import Counter, deque
 from collections.abc import Mapping
+from dataclasses import asdict
 from typing import Any
 
 from coalmine.guardrails import Attempt, Metric, Outcome, Verdict, Window
@@ -241,4 +242,5 @@ def verdict_document(verdict: Verdict | None) -> dict[str, Any] | None:
             }
             for finding in verdict.findings
         ],
+        "split": asdict(verdict.split) if verdict.split is not None else None,
     }

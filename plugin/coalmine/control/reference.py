@@ -115,7 +115,7 @@ def _field(name: str, field: FieldInfo) -> str:
 
 def _models() -> Iterator[str]:
     for model in (CommandBody, ReleaseBody, doc.ServiceDocument, doc.ArmsDocument,
-                  doc.ArmDocument, doc.VerdictDocument, doc.GuardrailDocument,
+                  doc.ArmDocument, doc.VerdictDocument, doc.GuardrailDocument, doc.SplitDocument,
                   doc.WorkerDocument, doc.ReleaseDocument, doc.EntryDocument,
                   doc.PolicyDocument, doc.DeploymentDocument, doc.HealthDocument,
                   doc.ErrorDocument, doc.ProblemDocument):

@@ -222,7 +222,7 @@ class Accounts:
             self._close(turn, Outcome.OK, whole.tokens)
 
     def cached(self, turn: Turn) -> None:
-        """LiteLLM's cache answered: there was no attempt."""
+        """LiteLLM's cache answered: there was no attempt. But a conversation may have begun."""
         running = turn.open
         release = running.release if running else (turn.pending[0].release if turn.pending else "")
         if running is not None:
@@ -235,6 +235,12 @@ class Accounts:
             self._sink.void(waiting[1])
         turn.finished = self._mono()
         self._count("coalmine_cached_total", turn.service, release)
+        decision = turn.decision
+        if turn.first and decision is not None and decision.evidence:
+            began = self._attempt(turn, Outcome.WAITING, "", release, decision.arm, self._mono(),
+                                  None)
+            self._watch(began)
+            self._ended(began)
 
     def logged(self, turn: Turn, tokens: int | None, cost: float | None) -> None:
         """The log event came: tokens and cost of the attempt are known.

@@ -139,11 +139,10 @@ class CircuitBreaker:
     def _open(self, service: str, watched: _Watched) -> None:
         """Go back to stable, unless it may be one caller's doing."""
         leading = watched.test.leading
-        worst = leading.wealth.without_worst()
         # This worker sees only some of the callers: what a single one has shown is for the
         # controller, who sees all.
         alone = watched.evidence.callers == 1 and sum(leading.counts.units) >= ONLY_ONE
-        if worst is not None and worst[1] < PROVEN and not alone:
+        if not alone and watched.test.one_caller(watched.bar, PROVEN) is not None:
             return
         watched.tripped = True
         bad, units = leading.counts.bad, leading.counts.units

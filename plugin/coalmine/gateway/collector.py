@@ -18,7 +18,7 @@ from pathlib import Path
 
 from coalmine.gateway.outbox import Outbox, adopt
 from coalmine.gateway.totals import SEPARATOR, series, totals_of
-from coalmine.guardrails import Attempt, from_row, to_row
+from coalmine.guardrails import Attempt, Outcome, from_row, to_row
 from coalmine.routing import Arm
 from coalmine.state import Batch, State, StateError
 
@@ -321,6 +321,9 @@ class Collector:
 
     def _cap(self) -> None:
         with self._adding:
+            if len(self._attempts) > KEPT:  # what only waits is told again, or by its end
+                self._attempts = [(name, attempt) for name, attempt in self._attempts
+                                  if attempt.outcome is not Outcome.WAITING]
             surplus = len(self._attempts) - KEPT
             if surplus <= 0:
                 return

@@ -14,11 +14,11 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
+from statistics import NormalDist
 from typing import Any
 
 from coalmine.guardrails.attempt import Attempt, Outcome
-from coalmine.guardrails.histogram import bucket_of
-from coalmine.guardrails.scale import Scale
+from coalmine.guardrails.scale import Scales, Tables, share_below
 from coalmine.guardrails.units import Unit
 from coalmine.guardrails.wealth import CASH, Wealth
 
@@ -34,20 +34,20 @@ FEWER = ((0.5, 0.9), (0.25, 0.1))
 """The same for a candidate that fails less often than the margin allows: half as often is as
 often as stable, at a margin of twice as often."""
 
-SHIFTS = ((0.15, 0.25), (0.35, 0.25), (0.9, 0.25), (2.2, 0.25))
-"""Shifts of a whole distribution, in its standard deviations."""
-
 SLOWED = ((0.02, 3.0, 0.2), (0.05, 2.0, 0.2), (0.05, 3.5, 0.2), (0.3, 1.0, 0.2), (0.3, 3.5, 0.2))
 """Shares of turns that are slowed, by how many standard deviations, and shares of the stake."""
 
 MEANS = ((0.15, 1 / 3), (0.4, 1 / 3), (1.0, 1 / 3))
 """Differences of two means, in standard deviations."""
 
-TAIL = 2.576
-"""Normal score from which on a turn is among the slowest 0.5 %."""
+TAIL = 0.995
+"""Share of stable's values above which a turn is among the slowest."""
 
-WITHIN = 0.4
-"""How much of the variance of a turn is its conversation's. Only power depends on it."""
+FARTHEST = 4.0
+"""Standard deviations at which its normal score is cut: how much farther out it lies nobody can
+know from a few thousand values."""
+
+_NORMAL = NormalDist()
 
 SMALLEST_FACTOR = 0.02
 """No bet on a mean risks more than all but this share of its stake."""
@@ -200,135 +200,38 @@ class FirstFailure(Detector):
                         null=weight / (weight + 1.0 - unit.chance), caller=unit.caller)
 
 
-class Shift(Detector):
-    """The mean normal score of a measure over a conversation's opening.
-
-    Null hypothesis: the candidate's values, divided by 1 + margin, are no larger than stable's.
-    A part with shift d takes a mean z over n turns for exp(d(z − d/2) / v) times likelier on the
-    candidate, v = c + (1 − c) / n being its variance, of which c is the conversation's own.
-    """
-
-    def __init__(self, read: Read, scale: Scale, *, margin: float, horizon: float, place: int,
-                 against: bool = False) -> None:
-        super().__init__("shift", SHIFTS, margin=margin, horizon=horizon, place=place,
-                         against=against, withholds=True)
-        self._read = read
-        self._scale = scale
-        self._sign = -1.0 if against else 1.0
-        self._factor = 1.0 / (1.0 + margin)
-
-    def begin(self, unit: Unit) -> None:
-        # The table of the beginning: what the conversation itself adds to stable's distribution
-        # must not tell its arm.
-        table = self._scale.table
-        unit.notes[self.place] = None if table is None else [table, 0, 0.0]
-
-    def turn(self, unit: Unit, attempt: Attempt) -> None:
-        note = unit.notes[self.place]
-        if note is None or unit.failed or attempt.outcome is not Outcome.OK:
-            return
-        value = self._read(attempt)
-        if value is None:
-            return
-        note[1] += 1
-        note[2] += note[0][bucket_of(value * self._factor if unit.candidate else value)]
-
-    def reveal(self, unit: Unit) -> None:
-        note = unit.notes[self.place]
-        unit.notes[self.place] = None
-        if note is None or not note[1]:
-            return
-        _, turns, total = note
-        variance = WITHIN + (1.0 - WITHIN) / turns
-        score = self._sign * total / turns
-        self.counts.add(unit, bad=score > 0.0)
-        odds = [math.exp(max(-8.0, min(8.0, shift * (score - shift / 2) / variance)))
-                for shift, _ in SHIFTS]
-        self.wealth.bet(odds, candidate=unit.candidate, chance=unit.chance, caller=unit.caller)
-
-
-    def pack(self, note: Any) -> Any:
-        return None if note is None else note[1:]
-
-    def unpack(self, packed: Any) -> Any:
-        table = self._scale.table
-        return None if packed is None or table is None else [table, *packed]
-
-
-class Tail(Detector):
-    """The first turn of a conversation that is among the slowest 0.5 %, and how slow it is.
-
-    It needs no completion: a turn that still waits counts when the clock passes the threshold. Null
-    hypothesis as of :class:`Shift`. A part that takes a share e of the candidate's turns to be
-    slowed by d standard deviations takes a score z for 1 − e + e·exp(d(z − d/2)) times likelier.
-    """
-
-    def __init__(self, read: Read, scale: Scale, *, margin: float, horizon: float, place: int
-                 ) -> None:
-        super().__init__("tail", SLOWED, margin=margin, horizon=horizon, place=place)
-        self._read = read
-        self._scale = scale
-        self._factor = 1.0 / (1.0 + margin)
-
-    def begin(self, unit: Unit) -> None:
-        unit.notes[self.place] = self._scale.table
-        if self._scale.table is not None:
-            self.counts.units[unit.candidate] += 1
-
-    def turn(self, unit: Unit, attempt: Attempt) -> None:
-        if attempt.outcome is Outcome.OK:
-            self.waiting(unit, attempt)
-
-    def waiting(self, unit: Unit, attempt: Attempt) -> None:
-        table = unit.notes[self.place]
-        if table is None or unit.failed:
-            return
-        value = self._read(attempt)
-        if value is None:
-            return
-        score = table[bucket_of(value * self._factor if unit.candidate else value)]
-        if score < TAIL:
-            return
-        unit.notes[self.place] = None
-        self.counts.bad[unit.candidate] += 1
-        odds = [1.0 - share + share * math.exp(slow * (score - slow / 2))
-                for share, slow, _ in SLOWED]
-        self.wealth.bet(odds, candidate=unit.candidate, chance=unit.chance, caller=unit.caller)
-
-
-    def pack(self, note: Any) -> Any:
-        return note is not None
-
-    def unpack(self, packed: Any) -> Any:
-        return self._scale.table if packed else None
-
-
 class Mean(Detector):
     """The mean of a value in [0, 1], higher is worse, over a conversation's opening.
 
     Null hypothesis: the candidate's mean is at most stable's plus the margin. A part multiplies by
     1 + λ·(A − w)·(x' − m), x' = x − margin on the candidate, m stable's mean till now and λ a
-    number of stable's standard deviations, so bounded that at least 2 % are left.
+    number of stable's standard deviations, so bounded that at least 2 % are left. The bet is linear
+    in x, so that it does not matter of how many turns the mean was taken: an arm with longer
+    answers has fewer of them in the same time.
     """
 
-    def __init__(self, read: Read, *, margin: float, horizon: float, place: int,
-                 against: bool = False) -> None:
-        super().__init__("mean", MEANS, margin=margin, horizon=horizon, place=place,
+    def __init__(self, name: str, read: Read, *, margin: float, horizon: float, place: int,
+                 against: bool = False, begins: tuple[float, float] = (0.1, 0.01)) -> None:
+        super().__init__(name, MEANS, margin=margin, horizon=horizon, place=place,
                          against=against, withholds=True)
         self._read = read
         self._sign = -1.0 if against else 1.0
+        self._difference = margin
         self._seen = 1.0
-        self._mean, self._variance = 0.1, 0.01
-        self.sums = [0.0, 0.0]
+        self._mean, self._variance = begins
 
     def begin(self, unit: Unit) -> None:
         unit.notes[self.place] = [0, 0.0]
+
+    def value(self, unit: Unit, attempt: Attempt) -> float | None:
+        """Return what a turn adds to the mean, 0 to 1; None for nothing."""
+        return self._read(attempt)
 
     def turn(self, unit: Unit, attempt: Attempt) -> None:
         note = unit.notes[self.place]
         if note is None or unit.failed or attempt.outcome is not Outcome.OK:
             return
-        value = self._read(attempt)
+        value = self.value(unit, attempt)
         if value is not None:
             note[0] += 1
             note[1] += value
@@ -340,9 +243,8 @@ class Mean(Detector):
             return
         x, chance, mean = note[1] / note[0], unit.chance, self._mean
         self.counts.add(unit, bad=x > mean)
-        self.sums[unit.candidate] += x
         against = self._sign * (1.0 - chance if unit.candidate else -chance)
-        away = (x - self.margin if unit.candidate else x) - mean
+        away = (x - self._difference if unit.candidate else x) - mean
         deepest = (1.0 - SMALLEST_FACTOR) / self._most_to_lose(chance)
         deviation = math.sqrt(self._variance)
         factors = [1.0 + min(part / deviation, deepest) * against * away for part, _ in MEANS]
@@ -356,17 +258,103 @@ class Mean(Detector):
 
     def _most_to_lose(self, chance: float) -> float:
         """Return the largest loss for a stake of 1, over both arms and all values of x."""
-        mean, margin = self._mean, self.margin
-        low, high = mean + margin, 1.0 - margin - mean  # how far the candidate's x' can be away
+        mean, difference = self._mean, self._difference
+        # How far the candidate's x' can be away.
+        low, high = mean + difference, 1.0 - difference - mean
         if self._sign > 0.0:
             return max((1.0 - chance) * low, chance * (1.0 - mean), 1e-9)
         return max((1.0 - chance) * high, chance * mean, 1e-9)
 
     def to_document(self) -> dict[str, Any]:
-        return {**super().to_document(), "sums": self.sums,
-                "stable": [self._seen, self._mean, self._variance]}
+        return {**super().to_document(), "stable": [self._seen, self._mean, self._variance]}
 
     def restore(self, document: dict[str, Any]) -> None:
         super().restore(document)
-        self.sums = list(map(float, document["sums"]))
         self._seen, self._mean, self._variance = map(float, document["stable"])
+
+
+class Shift(Mean):
+    """The mean of a measure's places among stable's values, over a conversation's opening.
+
+    A turn's place is the share of stable's values that lie below it, first turns among first
+    ones. Null hypothesis: the candidate's values, divided by 1 + margin, are no larger than
+    stable's.
+    """
+
+    def __init__(self, read: Read, scales: Scales, *, margin: float, horizon: float, place: int,
+                 against: bool = False) -> None:
+        super().__init__("shift", read, margin=margin, horizon=horizon, place=place,
+                         against=against, begins=(0.5, 0.07))
+        self._scales = scales
+        self._difference = 0.0
+        self._factor = 1.0 / (1.0 + margin)
+
+    def begin(self, unit: Unit) -> None:
+        # The tables of the beginning: what the conversation itself adds to stable's distribution
+        # must not tell its arm.
+        unit.notes[self.place] = [0, 0.0, self._scales.tables]
+
+    def value(self, unit: Unit, attempt: Attempt) -> float | None:
+        value = self._read(attempt)
+        if value is None:
+            return None
+        tables: Tables = unit.notes[self.place][2]
+        return share_below(tables, value * self._factor if unit.candidate else value,
+                           first=attempt.first_turn)
+
+    def pack(self, note: Any) -> Any:
+        return None if note is None else note[:2]
+
+    def unpack(self, packed: Any) -> Any:
+        return None if packed is None else [*packed, self._scales.tables]
+
+
+class Tail(Detector):
+    """The first turn of a conversation that is among the slowest 0.5 %, and how slow it is.
+
+    It needs no completion: a turn that still waits counts when the clock passes the threshold. Null
+    hypothesis as of :class:`Shift`. How slow it is, is its normal score z: the number of standard
+    deviations at which a normal distribution has as much below as stable's has. A part that takes a
+    share e of the candidate's turns to be slowed by d of them takes z for 1 − e + e·exp(d(z − d/2))
+    times likelier.
+    """
+
+    def __init__(self, read: Read, scales: Scales, *, margin: float, horizon: float, place: int
+                 ) -> None:
+        super().__init__("tail", SLOWED, margin=margin, horizon=horizon, place=place)
+        self._read = read
+        self._scales = scales
+        self._factor = 1.0 / (1.0 + margin)
+
+    def begin(self, unit: Unit) -> None:
+        unit.notes[self.place] = tables = self._scales.tables
+        if any(tables):
+            self.counts.units[unit.candidate] += 1
+
+    def turn(self, unit: Unit, attempt: Attempt) -> None:
+        if attempt.outcome is Outcome.OK:
+            self.waiting(unit, attempt)
+
+    def waiting(self, unit: Unit, attempt: Attempt) -> None:
+        tables = unit.notes[self.place]
+        if tables is None or unit.failed:
+            return
+        value = self._read(attempt)
+        if value is None:
+            return
+        share = share_below(tables, value * self._factor if unit.candidate else value,
+                            first=attempt.first_turn)
+        if share is None or share < TAIL:
+            return
+        score = min(FARTHEST, _NORMAL.inv_cdf(share))
+        unit.notes[self.place] = None
+        self.counts.bad[unit.candidate] += 1
+        odds = [1.0 - share + share * math.exp(slow * (score - slow / 2))
+                for share, slow, _ in SLOWED]
+        self.wealth.bet(odds, candidate=unit.candidate, chance=unit.chance, caller=unit.caller)
+
+    def pack(self, note: Any) -> Any:
+        return int(note is not None)
+
+    def unpack(self, packed: Any) -> Any:
+        return self._scales.tables if packed else None

@@ -14,7 +14,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
 
-from coalmine.guardrails.attempt import Attempt, Outcome
+from coalmine.guardrails.attempt import NO_CONVERSATION, Attempt, Outcome
 from coalmine.guardrails.detectors import (
     Detector,
     FirstFailure,
@@ -23,21 +23,27 @@ from coalmine.guardrails.detectors import (
     Shift,
     Tail,
 )
-from coalmine.guardrails.histogram import bucket_of
 from coalmine.guardrails.measure import LATENCIES, READ, Measure
-from coalmine.guardrails.sample_ratio import SampleRatio
-from coalmine.guardrails.scale import Scale
+from coalmine.guardrails.sample_ratio import SampleRatio, Split
+from coalmine.guardrails.scale import Scales
 from coalmine.guardrails.units import OPENING, Unit, unit_of
 from coalmine.routing import Arm
 
 IDLE = 900.0
 """Seconds without a turn after which a conversation is closed."""
 
+UNITS = 50_000
+"""Conversations at a time that are evidence: 55 new ones a second, closed after a quarter of an
+hour. Of more, whether one is admitted depends on nothing but their number."""
+
 ADMITTED = 100
 """Conversations of one caller in a minute that count, while at least :data:`ACTIVE` call."""
 
 ACTIVE = 5
 """Callers in the last minute from which on one of them is limited."""
+
+ALIASES = 2000
+"""Callers whose names are kept, more than their part in the wealth is."""
 
 GROWTH = 30
 """Minutes over which the growth of the wealth is told."""
@@ -100,6 +106,19 @@ class SequentialTest:
         most = max(self.detectors, key=lambda detector: sum(detector.counts.units))
         return most.counts.units[0], most.counts.units[1]
 
+    def one_caller(self, bar: float, enough: float) -> tuple[str, float] | None:
+        """Return the caller without whom nothing is shown, and the leading wealth without him.
+
+        None when a detector that has reached the bar would still have enough without the one who
+        did most for it.
+        """
+        for detector in self.detectors:
+            if detector.wealth.total >= bar:
+                worst = detector.wealth.without_worst()
+                if worst is None or worst[1] >= enough:
+                    return None
+        return self.leading.wealth.without_worst()
+
     def note(self, now: float) -> None:
         """Remember the wealth of this minute."""
         if not self._minutes or now - self._minutes[-1][0] >= 60.0:
@@ -139,7 +158,7 @@ class Evidence:
                  ) -> None:
         self._horizon = horizon
         self._idle_after = idle
-        self._scales: dict[Measure, Scale] = {}
+        self._scales: dict[Measure, Scales] = {}
         self._detectors: list[Detector] = []
         self.tests = {question: SequentialTest(question, self._make(question))
                       for question in dict.fromkeys(questions)}
@@ -166,14 +185,14 @@ class Evidence:
             made.append(FirstFailure(margin=margin, horizon=self._horizon,
                                      place=place + len(made), against=against))
         elif measure is Measure.SCORE:
-            made = [Mean(READ[measure], margin=margin, horizon=self._horizon, place=place,
+            made = [Mean("mean", READ[measure], margin=margin, horizon=self._horizon, place=place,
                          against=against)]
         else:
-            scale = self._scales.setdefault(measure, Scale())
-            made = [Shift(READ[measure], scale, margin=margin, horizon=self._horizon,
+            scales = self._scales.setdefault(measure, Scales())
+            made = [Shift(READ[measure], scales, margin=margin, horizon=self._horizon,
                           place=place, against=against)]
             if detectors_of(question) == 2:
-                made.append(Tail(READ[measure], scale, margin=margin, horizon=self._horizon,
+                made.append(Tail(READ[measure], scales, margin=margin, horizon=self._horizon,
                                  place=place + 1))
             for detector in made:
                 detector.by_load = measure in LATENCIES
@@ -191,12 +210,13 @@ class Evidence:
         self.learn(attempt)
 
     def learn(self, attempt: Attempt) -> None:
-        """Learn from an attempt, evidence or not, how long stable takes."""
-        if attempt.arm is Arm.STABLE and attempt.outcome is Outcome.OK:
-            for measure, scale in self._scales.items():
+        """Learn from a turn of a conversation, evidence or not, how long stable takes."""
+        if (attempt.arm is Arm.STABLE and attempt.outcome is Outcome.OK
+                and attempt.conversation not in ("", NO_CONVERSATION)):
+            for measure, scales in self._scales.items():
                 value = READ[measure](attempt)
                 if value is not None:
-                    scale.add(attempt.at, bucket_of(value))
+                    scales.add(attempt.at, value, first=attempt.first_turn)
 
     def _tell(self, unit: Unit, attempt: Attempt) -> None:
         unit.seen = max(unit.seen, attempt.at)
@@ -225,6 +245,9 @@ class Evidence:
         if not attempt.first_turn or not name:
             self.left_out["began_unseen"] += 1
             return None
+        if len(self._units) >= UNITS:
+            self.left_out["full"] += 1
+            return None
         if not self._admit(attempt):
             self.left_out["caller_limit"] += 1
             return None
@@ -234,7 +257,7 @@ class Evidence:
         self._count_caller(attempt.caller, attempt.alias)
         self._openings.append((attempt.at + OPENING, name))
         self._idle.append((attempt.at + self._idle_after, name))
-        self.sample_ratio.add(candidate=candidate, chance=chance)
+        self.sample_ratio.add(attempt.at - attempt.seconds, candidate=candidate, chance=chance)
         for detector in self._detectors:
             if not detector.by_load or (self.provable if detector.against else self.comparable):
                 detector.begin(unit)
@@ -244,7 +267,7 @@ class Evidence:
         """Whether the caller has not begun too many conversations in this minute."""
         if not attempt.caller:
             return True
-        minute = int(attempt.at // 60)
+        minute = max(self._minute, int(attempt.at // 60))  # one heard late belongs to this minute
         if minute != self._minute:
             self._active = len(self._admitted) if minute == self._minute + 1 else 0
             self._minute = minute
@@ -281,7 +304,7 @@ class Evidence:
         self._handed = minute
         for detector in self._detectors:
             detector.wealth.pass_time(now)
-        self.sample_ratio.wealth.pass_time(now)
+        self.sample_ratio.pass_time(now)
         for test in self.tests.values():
             test.note(now)
 
@@ -291,17 +314,26 @@ class Evidence:
         self._callers[unit.caller] -= 1
         if self._callers[unit.caller] <= 0:
             del self._callers[unit.caller]
-            self._aliases.pop(unit.caller, None)
 
     def _count_caller(self, caller: str, alias: str) -> None:
         self._callers[caller] += 1
         if alias:
+            self._aliases.pop(caller, None)  # the newest last
             self._aliases[caller] = alias
+            if len(self._aliases) > ALIASES:
+                del self._aliases[next(iter(self._aliases))]
 
     @property
     def callers(self) -> int:
         """Callers with a conversation that has not ended."""
         return len(self._callers)
+
+    @property
+    def split(self) -> Split:
+        """The conversations that it rests on."""
+        seen = self.sample_ratio
+        return Split(seen.units, seen.candidate, seen.expected, seen.wealth.total,
+                     dict(self.left_out))
 
     def alias_of(self, caller: str) -> str:
         """The key alias of a caller, or its hash when it has none."""
@@ -317,17 +349,14 @@ class Evidence:
 
     def to_document(self) -> dict[str, Any]:
         """Return all of it as JSON, so that another controller loses no evidence."""
-        units = {}
-        for name, unit in self._units.items():
-            row = unit.to_row()
-            row[-1] = [detector.pack(note) for detector, note
-                       in zip(self._detectors, unit.notes, strict=True)]
-            units[name] = row
+        units = {name: unit.to_row([detector.pack(note) for detector, note
+                                    in zip(self._detectors, unit.notes, strict=True)])
+                 for name, unit in self._units.items()}
         return {
             "tests": {test.question.name: [d.to_document() for d in test.detectors]
                       for test in self.tests.values()},
-            "scales": {measure.value: scale.to_document()
-                       for measure, scale in self._scales.items()},
+            "scales": {measure.value: scales.to_document()
+                       for measure, scales in self._scales.items()},
             "sample_ratio": self.sample_ratio.to_document(),
             "units": units,
             "aliases": self._aliases,
@@ -341,20 +370,21 @@ class Evidence:
             ValueError, KeyError, TypeError: when it was made by other questions; then this one
                 must be thrown away.
         """
-        for measure, scale in self._scales.items():
-            scale.restore(document["scales"][measure.value])
+        for measure, scales in self._scales.items():
+            scales.restore(document["scales"][measure.value])
         for test in self.tests.values():
             for detector, kept in zip(test.detectors, document["tests"][test.question.name],
                                       strict=True):
                 detector.restore(kept)
         self.sample_ratio.restore(document["sample_ratio"])
         self.left_out = Counter(document["left_out"])
+        self._aliases = dict(document["aliases"])
         for name, row in document["units"].items():
-            unit = unit_of(row)
-            unit.notes = [detector.unpack(packed) for detector, packed
-                          in zip(self._detectors, unit.notes, strict=True)]
+            unit, packed = unit_of(row, len(self._detectors))
+            unit.notes = [detector.unpack(note) for detector, note
+                          in zip(self._detectors, packed, strict=True)]
             self._units[name] = unit
-            self._count_caller(unit.caller, document["aliases"].get(unit.caller, ""))
+            self._callers[unit.caller] += 1
         for unit_name, unit in sorted(self._units.items(), key=lambda item: item[1].began):
             if unit.open:
                 self._openings.append((unit.began + OPENING, unit_name))

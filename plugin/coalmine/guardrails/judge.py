@@ -17,6 +17,7 @@ from functools import partial
 from coalmine.guardrails.alpha import PROVEN
 from coalmine.guardrails.durations import in_words
 from coalmine.guardrails.guardrail import Action, Guardrail, Metric, Severity
+from coalmine.guardrails.sample_ratio import Split
 from coalmine.guardrails.window import Window
 
 MIN_CONCURRENT = 10
@@ -304,12 +305,14 @@ class Verdict:
         reason: in words.
         findings: all guardrails' words, worst first.
         worst: the finding that decided, None when none did.
+        split: the conversations that evidence rests on, None where nobody told.
     """
 
     decision: Decide
     reason: str
     findings: tuple[Finding, ...] = ()
     worst: Finding | None = None
+    split: Split | None = None
 
 
 _SEVERITIES = (Severity.MILD, Severity.MAJOR, Severity.CRITICAL)

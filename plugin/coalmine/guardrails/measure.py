@@ -27,9 +27,9 @@ READ: dict[Measure, Callable[[Attempt], float | None]] = {
     Measure.TTFT: lambda attempt: attempt.ttft,
     Measure.INTER_TOKEN: lambda attempt: attempt.inter_token,
     Measure.REQUEST: lambda attempt: attempt.seconds or None,
-    # In thousands and tens, as the histogram's range is made for seconds.
+    # In thousands and in cents, as the histogram's range (1e-4 to 730) is made for seconds.
     Measure.TOKENS: lambda attempt: None if attempt.tokens is None else attempt.tokens / 1000,
-    Measure.COST: lambda attempt: None if attempt.cost is None else attempt.cost * 10,
+    Measure.COST: lambda attempt: None if attempt.cost is None else attempt.cost * 100,
     Measure.SCORE: lambda attempt: None if attempt.score is None else 1.0 - attempt.score,
 }
 """How it is read; the score as what is missing to 1, so that higher is worse everywhere."""

@@ -3,10 +3,17 @@
 If not, something between the draw and the counting treats the arms differently (a candidate whose
 attempts are lost, a client that drops one arm), and every comparison of them is doubtful. Each new
 conversation is a bet with the odds of its own chance, so changing weights are exact.
+
+A conversation is known when its first attempt has ended, later on the slower arm: at any moment
+that arm would seem to lack some. So each is counted some time after it was asked for, when those of
+both arms that were asked for before it are known.
 """
 
 from __future__ import annotations
 
+import heapq
+from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import Any
 
 from coalmine.guardrails.wealth import Wealth
@@ -14,8 +21,31 @@ from coalmine.guardrails.wealth import Wealth
 RATIOS = (0.5, 0.7, 0.85, 1.2, 1.5, 2.0)
 """How many times likelier the candidate may in truth be than it should."""
 
+SETTLED = 90.0
+"""Seconds after its request that a conversation is counted. What waits longer for its end is told
+of as waiting long before."""
+
 BAR = 1000.0
 """Evidence from which on the split does not fit: once in a thousand rollouts by chance."""
+
+
+@dataclass(frozen=True, slots=True)
+class Split:
+    """What is known of the split.
+
+    Attributes:
+        conversations: those counted.
+        candidate: those that the candidate has.
+        expected: those that it should have.
+        evidence: that the split does not fit, 1 at the beginning.
+        left_out: attempts that were no evidence though their conversation had a chance, by reason.
+    """
+
+    conversations: int
+    candidate: int
+    expected: float
+    evidence: float
+    left_out: Mapping[str, int]
 
 
 class SampleRatio:
@@ -30,13 +60,26 @@ class SampleRatio:
         self.candidate = 0
         self.expected = 0.0
         self.units = 0
+        self._new: list[tuple[float, bool, float]] = []
 
-    def add(self, *, candidate: bool, chance: float) -> None:
-        """A conversation has begun."""
-        self.units += 1
-        self.candidate += candidate
-        self.expected += chance
-        self.wealth.bet(RATIOS, candidate=candidate, chance=chance)
+    def add(self, asked: float, *, candidate: bool, chance: float) -> None:
+        """A conversation has begun.
+
+        Args:
+            asked: unix time of its first request.
+            candidate: whether the candidate has it; chance: its chance of that.
+        """
+        heapq.heappush(self._new, (asked, candidate, chance))
+
+    def pass_time(self, now: float) -> None:
+        """Count the conversations whose time has come."""
+        while self._new and self._new[0][0] + SETTLED <= now:
+            _, candidate, chance = heapq.heappop(self._new)
+            self.units += 1
+            self.candidate += candidate
+            self.expected += chance
+            self.wealth.bet(RATIOS, candidate=candidate, chance=chance)
+        self.wealth.pass_time(now)
 
     @property
     def broken(self) -> bool:
@@ -53,10 +96,12 @@ class SampleRatio:
     def to_document(self) -> dict[str, Any]:
         """Return it as JSON, for a take-over."""
         return {"wealth": self.wealth.to_document(), "candidate": self.candidate,
-                "expected": self.expected, "units": self.units}
+                "expected": self.expected, "units": self.units, "new": self._new}
 
     def restore(self, document: dict[str, Any]) -> None:
         """Go on where :meth:`to_document` was made."""
         self.wealth.restore(document["wealth"])
         self.candidate, self.units = int(document["candidate"]), int(document["units"])
         self.expected = float(document["expected"])
+        self._new = [(float(asked), bool(candidate), float(chance))
+                     for asked, candidate, chance in document["new"]]

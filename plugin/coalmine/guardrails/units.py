@@ -45,17 +45,29 @@ class Unit:
         self.open = True
         self.notes: list[Any] = [None] * detectors
 
-    def to_row(self) -> list[Any]:
-        """Return it as a JSON array, for a take-over."""
-        return [self.candidate, self.chance, self.caller, self.began, self.seen, self.first,
-                self.failed, self.open, self.notes]
+    def to_row(self, packed: list[Any]) -> list[Any]:
+        """Return it as a JSON array, for a take-over; short, as there are thousands.
+
+        Args:
+            packed: its notes as JSON.
+        """
+        flags = self.candidate | self.first << 1 | self.failed << 2 | self.open << 3
+        row = [int(flags), self.chance, self.caller, round(self.began, 3), round(self.seen, 3)]
+        return [*row, packed] if any(packed) else row
 
 
-def unit_of(row: list[Any]) -> Unit:
-    """Return the unit that :meth:`Unit.to_row` wrote."""
-    candidate, chance, caller, began, seen, first, failed, is_open, notes = row
-    unit = Unit(candidate=bool(candidate), chance=float(chance), caller=str(caller),
-                began=float(began), detectors=0)
-    unit.seen, unit.first, unit.failed, unit.open = float(seen), first, failed, is_open
-    unit.notes = list(notes)
-    return unit
+def unit_of(row: list[Any], detectors: int) -> tuple[Unit, list[Any]]:
+    """Return the unit that :meth:`Unit.to_row` wrote, and its notes as they were packed.
+
+    Raises:
+        ValueError: when it is of another number of detectors.
+    """
+    flags, chance, caller, began, seen, *rest = row
+    packed = rest[0] if rest else [None] * detectors
+    if len(packed) != detectors:
+        raise ValueError(f"notes of {len(packed)} detectors instead of {detectors}")
+    unit = Unit(candidate=bool(flags & 1), chance=float(chance), caller=str(caller),
+                began=float(began), detectors=detectors)
+    unit.seen = float(seen)
+    unit.first, unit.failed, unit.open = bool(flags & 2), bool(flags & 4), bool(flags & 8)
+    return unit, packed

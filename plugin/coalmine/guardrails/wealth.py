@@ -4,14 +4,16 @@ The bettor bets on **which arm produced an outcome**. The router itself drew the
 are known exactly, whatever the load, the hour or an incident does to both arms. While the null
 hypothesis holds the wealth is a martingale (or falls), so the chance that it *ever* reaches 1/α is
 at most α, however often one looks (Ville's inequality). Several bettors, the **parts**, share the
-stake, each for a regression of its own size. A share of the stake starts as **cash** and is handed
-out evenly over a horizon: what begins late finds money that earlier, healthy hours have not lost.
+stake, each for a regression of its own size. A share of the stake starts as **cash**; half of it is
+handed out over a horizon, a sixth over the next, a twelfth over the one after that, and so on
+without an end: what begins late finds money that earlier, healthy hours have not lost.
 
 What goes well on stable speaks a little against the candidate, so a candidate whose outcomes only
 come later (its answers are longer, it hangs) would look ever worse till they are there. Stable's
 **gains** are therefore withheld: each outcome of the candidate releases those of about as many
-conversations of stable as belong to it, (1 − w) / w. To withhold gains never raises a false alarm,
-and what decides is always an outcome of the candidate.
+conversations of stable as belong to it, (1 − w) / w. To withhold gains never raises a false alarm:
+each part is at most what it would be with them, as of the cash it also gets only the share that is
+not withheld. And what decides is always an outcome of the candidate.
 
 Sources: Waudby-Smith & Ramdas, "Estimating means of bounded random variables by betting" (2023);
 Lindon & Malek, "Anytime-Valid Inference for Multinomial Count Data" (2022).
@@ -24,7 +26,7 @@ from collections.abc import Sequence
 from typing import Any
 
 CASH = 0.3
-"""Share of the stake that is handed out over the horizon."""
+"""Share of the stake that starts as cash."""
 
 CALLERS = 500
 """Callers whose part in the wealth is told apart at most; of more, those with the least are not."""
@@ -44,12 +46,12 @@ class Wealth:
 
     Args:
         shares: how the stake is shared by the parts; they add up to 1.
-        horizon: seconds over which the cash is handed out.
+        horizon: seconds over which half of the cash is handed out.
         cash: share of the stake that starts as cash.
         withholds: whether stable's gains wait for the candidate's outcomes.
     """
 
-    __slots__ = ("_each", "_gains", "_minute", "_others", "_shares", "_withheld",
+    __slots__ = ("_gains", "_horizon", "_minute", "_others", "_passed", "_shares", "_withheld",
                  "_withholds", "cash", "parts")
 
     def __init__(self, shares: Sequence[float], *, horizon: float, cash: float = CASH,
@@ -58,8 +60,9 @@ class Wealth:
         self._withholds = withholds
         self.cash = cash
         self.parts = [(1.0 - cash) * share for share in shares]
-        self._each = cash / max(1.0, horizon / 60.0)
+        self._horizon = max(1.0, horizon / 60.0)
         self._minute: int | None = None
+        self._passed = 0
         self._others: dict[str, list[float]] = {}
         self._gains = [0.0] * len(self.parts)  # logarithms of what is withheld
         self._withheld = 0.0  # of how many conversations
@@ -78,15 +81,20 @@ class Wealth:
         if passed <= 0:
             return
         self._minute = minute
-        handed = min(self.cash, self._each * passed)
+        self._passed += passed
+        # After t minutes horizon / (horizon + t) of it is left.
+        handed = self.cash * passed / (self._horizon + self._passed)
         if handed <= 0.0:
             return
         self.cash -= handed
         for i, share in enumerate(self._shares):
+            got = handed * share * math.exp(-self._gains[i])
+            if got <= 0.0:  # so much is withheld that a float cannot hold it
+                continue
             before = self.parts[i]
-            self.parts[i] = after = before + handed * share
+            self.parts[i] = after = before + got
             for ratios in self._others.values():
-                ratios[i] = (ratios[i] * before + handed * share) / after
+                ratios[i] = (ratios[i] * before + got) / after
 
     def bet(self, odds: Sequence[float], *, candidate: bool, chance: float, null: float = -1.0,
             caller: str = "") -> None:
@@ -169,7 +177,7 @@ class Wealth:
     def to_document(self) -> dict[str, Any]:
         """Return it as JSON, for a take-over."""
         return {"cash": self.cash, "parts": self.parts, "minute": self._minute,
-                "others": self._others, "gains": self._gains,
+                "passed": self._passed, "others": self._others, "gains": self._gains,
                 "withheld": self._withheld}
 
     def restore(self, document: dict[str, Any]) -> None:
@@ -182,7 +190,7 @@ class Wealth:
         if len(parts) != len(self.parts):
             raise ValueError(f"{len(parts)} parts instead of {len(self.parts)}")
         self.cash, self.parts = float(document["cash"]), parts
-        self._minute = document["minute"]
+        self._minute, self._passed = document["minute"], int(document["passed"])
         self._gains = [float(gain) for gain in document["gains"]]
         self._withheld = float(document["withheld"])
         self._others = {caller: [float(x) for x in ratios]

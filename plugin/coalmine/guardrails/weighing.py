@@ -59,9 +59,9 @@ def judge_evidence(
         if proof is not None:
             sentence += _proof(proof, now)
         return say(status=Status.OK, decided_in=decided, sentence=sentence)
-    worst = leading.wealth.without_worst()
     lone = None
-    if worst is not None and worst[1] < PROVEN and evidence.callers >= MIN_CALLERS:
+    worst = test.one_caller(bar, PROVEN) if evidence.callers >= MIN_CALLERS else None
+    if worst is not None:
         lone = evidence.alias_of(worst[0])
         if wealth < OVERWHELMING * bar and now - reached < PATIENCE:
             return say(status=Status.BREACH, lone_caller=lone, sentence=(

@@ -6,6 +6,7 @@ feeds it with what the workers ship, a replay with recorded events: both judge a
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 from coalmine.guardrails import Attempt, Guardrail, Outcome, Rule, Verdict, Window, weigh
@@ -239,8 +240,9 @@ class Trial:
         if rollout is None or service.phase not in ROLLOUT_RUNS:
             return None
         unproven = self.unproven(rollout) if service.phase is Phase.CANARY else ""
-        return weigh(self.findings(now), step_over=over, holding=waiting, unproven=unproven,
-                     tolerated=rollout.tolerated)
+        found = weigh(self.findings(now), step_over=over, holding=waiting, unproven=unproven,
+                      tolerated=rollout.tolerated)
+        return replace(found, split=self.evidence.split)
 
     # a take-over -------------------------------------------------------------------------------
 

@@ -116,8 +116,9 @@ RULES: tuple[Rule, ...] = (
          candidate_up=True, serve=Arm.CANDIDATE, evidence=True),
     Rule(ROLLOUT_RUNS, _CANDIDATE, "rollout: the candidate failed it",
          write=Write.STABLE, moved=Moved.RESCUE, failed=True),
-    Rule(ROLLOUT_RUNS, _STABLE, "rollout: stays on stable", stable_up=True, evidence=True),
-    Rule(ROLLOUT_RUNS, _STABLE, "rollout: stable is down, never pushed onto the candidate"),
+    # Down or not: it is never pushed onto the candidate, and what becomes of it is evidence, as it
+    # is on a candidate that is down. An incident of both arms would else accuse the candidate.
+    Rule(ROLLOUT_RUNS, _STABLE, "rollout: stays on stable", evidence=True),
     Rule(ROLLOUT_RUNS, _REPLACED, "rollout: of an older era, its release was replaced",
          write=Write.STABLE, moved=Moved.PROMOTED),
     Rule(ROLLOUT_RUNS, _GIVEN_UP, "rollout: of an older era, its release was rolled back",
