@@ -178,6 +178,24 @@ def test_with_the_state_away_the_oldest_are_dropped_and_counted(
     assert state.totals("g1")[series("coalmine_dropped_total", "state_unreachable")] == 5
 
 
+def test_with_the_state_away_what_only_waits_is_dropped_first(
+    collector: Make, doubtful: Doubtful, state: State, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It is told again, or by its end; nothing that has ended makes room for it."""
+    monkeypatch.setattr(module, "KEPT", 10)
+    here = collector()
+    doubtful.refused = 2
+    here.add(attempt(0))
+    here.flush(False)
+    for number in range(1, 9):
+        here.add(attempt(number))
+        here.add(attempt(number, Outcome.WAITING))
+    here.flush(False)
+    here.flush(False)
+    assert kept(state) == [f"c{number}" for number in range(9)]
+    assert not state.totals("g1").get(series("coalmine_dropped_total", "state_unreachable"))
+
+
 def test_without_a_state_nothing_is_lost_up_to_the_cap(doubtful: Doubtful, state: State) -> None:
     """At boot it may be out of reach."""
     reached: list[Any] = []

@@ -12,7 +12,8 @@ import pytest
 from tests.guardrails.outcomes import experienced, failures, tell, turns
 
 from coalmine.guardrails import Attempt, Outcome
-from coalmine.guardrails.evidence import ACTIVE, ADMITTED, Evidence, Question
+from coalmine.guardrails import evidence as module
+from coalmine.guardrails.evidence import ACTIVE, ADMITTED, UNITS, Evidence, Question
 from coalmine.guardrails.measure import Measure
 from coalmine.guardrails.units import OPENING
 from coalmine.routing import Arm
@@ -117,6 +118,21 @@ def test_a_service_with_one_key_is_not_limited() -> None:
     for number in range(3 * ADMITTED):
         tell(evidence, turns(f"c{number}", [{}], candidate=False, at=number / 10, caller="app"))
     assert not evidence.left_out
+
+
+def test_conversations_are_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Beyond the bound none is admitted until others are closed; those that are in go on."""
+    assert UNITS == 50_000
+    monkeypatch.setattr(module, "UNITS", 10)
+    evidence = Evidence([ERRORS], horizon=3600.0)
+    for number in range(15):
+        tell(evidence, turns(f"c{number}", [{}], candidate=number % 2 == 0, at=float(number)),
+             close=False)
+    assert evidence.left_out == {"full": 5}
+    evidence.close("c0", 20.0)
+    tell(evidence, turns("new", [{}], candidate=True, at=21.0), close=False)
+    assert evidence.left_out == {"full": 5}
+    assert evidence.split.left_out == {"full": 5}
 
 
 # what is measured ---------------------------------------------------------------------------------

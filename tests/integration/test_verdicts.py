@@ -33,6 +33,7 @@ SERVICES = [
     Svc("spare"),
     Svc("dry", rollout=HALF,
         more={"guardrails": [{**ERRORS, "dry_run": True}], "circuit_breaker": False}),
+    Svc("outage", blue=2, rollout=HALF, more={"guardrails": [ERRORS], "circuit_breaker": False}),
     Svc("proven", rollout={"steps": [{"weight": 50, "require": "evidence"}, {"weight": 60,
                                                                             "for": "10h"}]},
         more=BY_EVIDENCE),
@@ -162,6 +163,30 @@ def test_a_dry_run_shows_its_evidence_and_never_acts(gateway: Gateway, engines: 
     metrics = gateway.metrics()["coalmine_guardrail_evidence"]
     assert max(value for labels, value in metrics.items()
                if ("service", "dry") in labels) > found["bar"]
+
+
+def test_an_outage_of_both_arms_is_not_the_candidates(gateway: Gateway, engines: Engines) -> None:
+    """Though LiteLLM cools stable's deployments down, and never the candidate's: what stable's
+    conversations meet is evidence all the same."""
+    gateway.command("outage", "start", release="v2")
+    names = [f"sk-client-{number % 8} {number}" for number in range(80)]
+    for name in names:
+        converse(gateway, "outage", name, name.split()[0])
+    overloaded = {"error_share": 1, "error_status": 429}
+    with engines.faults("blue", **overloaded), engines.faults("green", **overloaded):
+        for name in names:
+            gateway.client(name.split()[0]).ask("chat", "outage", "and now?",
+                                                session=f"outage-{name}")
+
+    def all_failed() -> Any:
+        found = gateway.service("outage")
+        candidate = found["arms"]["candidate"]
+        return found if candidate["failures"] >= candidate["conversations"] > 20 else None
+
+    found = eventually(all_failed)
+    assert found["phase"] == "canary", found["reason"]
+    (judged,) = found["verdict"]["guardrails"]
+    assert judged["evidence"] < 5
 
 
 def test_a_step_that_requires_evidence_ends_when_the_candidate_is_proven(
