@@ -16,7 +16,8 @@ from coalmine.guardrails import (
     Window,
 )
 from coalmine.guardrails import judge as judge_arms
-from coalmine.guardrails.judge import MIN_CALLERS, MIN_CONCURRENT, Finding, weigh
+from coalmine.guardrails.judge import MIN_CONCURRENT, Finding, weigh
+from coalmine.guardrails.lone_caller import MIN_CALLERS
 from coalmine.guardrails.window import window_of
 
 Make = Callable[..., Any]

@@ -12,7 +12,8 @@ from coalmine.guardrails import Action, Decide, Outcome, Status, Window, weigh
 from coalmine.guardrails.alpha import bars, misfits, question_of
 from coalmine.guardrails.evidence import Evidence
 from coalmine.guardrails.guardrail import DEFAULT_GUARDRAILS, Guardrail
-from coalmine.guardrails.judge import MIN_CALLERS, Finding
+from coalmine.guardrails.judge import Finding
+from coalmine.guardrails.lone_caller import MIN_CALLERS
 from coalmine.guardrails.weighing import judge_evidence
 
 Make = Callable[..., Any]

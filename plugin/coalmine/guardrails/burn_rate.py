@@ -11,7 +11,8 @@ from functools import partial
 
 from coalmine.guardrails.durations import in_words
 from coalmine.guardrails.guardrail import Guardrail, Metric
-from coalmine.guardrails.judge import MIN_CONCURRENT, Arms, Finding, Status, act, lone_burner
+from coalmine.guardrails.judge import MIN_CONCURRENT, Arms, Finding, Status, act
+from coalmine.guardrails.lone_caller import lone_caller
 from coalmine.guardrails.window import Window
 
 
@@ -54,6 +55,9 @@ def judge_burn_rate(guardrail: Guardrail, long: Arms, short: Arms) -> Finding:
         return say(status=Status.OK, stable=theirs, sentence=f"{words}; stable's burns at "
                    f"{theirs:.3g}, so it is not the candidate's")
     assert guardrail.slo is not None
-    lone = lone_burner(guardrail, long.candidate, limit * (1.0 - guardrail.slo))
+    share = limit * (1.0 - guardrail.slo)
+    answered = metric is Metric.AVAILABILITY
+    lone = lone_caller(metric, long.candidate, lower=answered,
+                       limit_for=lambda _: 1.0 - share if answered else share)
     action, why = act(guardrail, lone, long.evidence)
     return say(status=Status.BREACH, sentence=words + why, action=action, lone_caller=lone)

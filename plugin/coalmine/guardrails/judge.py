@@ -17,14 +17,12 @@ from functools import partial
 from coalmine.guardrails.alpha import PROVEN
 from coalmine.guardrails.durations import in_words
 from coalmine.guardrails.guardrail import Action, Guardrail, Metric, Severity
+from coalmine.guardrails.lone_caller import beyond, lone_caller
 from coalmine.guardrails.sample_ratio import Split
 from coalmine.guardrails.window import Window
 
 MIN_CONCURRENT = 10
 """Judged attempts of the concurrent stable arm, below which the recorded baseline is taken."""
-
-MIN_CALLERS = 5
-"""Active callers from which on one of them alone cannot roll back."""
 
 
 class Status(str, Enum):
@@ -150,10 +148,6 @@ def _limit(
     return reference * (1 + guardrail.max_increase), lower
 
 
-def _beyond(value: float, limit: float, lower: bool) -> bool:
-    return value < limit if lower else value > limit
-
-
 def judge(guardrail: Guardrail, arms: Arms) -> Finding:
     """Judge one static guardrail."""
     metric, candidate = guardrail.metric, arms.candidate
@@ -189,7 +183,7 @@ def judge(guardrail: Guardrail, arms: Arms) -> Finding:
         if one_in is not None:
             compared += f"counted as one failure in {one_in}, "
     bound = f"{compared}limit {'≥' if lower else '≤'} {figure(metric, limit)}"
-    if not _beyond(value, limit, lower):
+    if not beyond(value, limit, lower=lower):
         return say(status=Status.OK, sentence=f"{guardrail.name}: {words} ({bound})")
 
     sentence = f"{guardrail.name}: {words} over {in_words(guardrail.seconds)} ({bound})"
@@ -199,7 +193,9 @@ def judge(guardrail: Guardrail, arms: Arms) -> Finding:
             return say(status=Status.OK, stable=theirs, sentence=f"{sentence}; stable shows it too "
                        f"({figure(metric, theirs)}), so it is not the candidate's")
         sentence += "; stable shows it too, but the arms share a host"
-    lone = _lone_caller(guardrail, candidate, reference, attempts)
+    lone = lone_caller(
+        metric, candidate, lower=lower, limit_for=lambda units: _limit(
+            guardrail, reference, 1 / max(1.0, min(units, attempts)))[0])
     action, why = act(guardrail, lone, arms.evidence)
     return say(status=Status.BREACH, sentence=sentence + why, action=action, lone_caller=lone)
 
@@ -234,7 +230,7 @@ def _shown_too(metric: Metric, stable: Window, value: float, limit: float, lower
     theirs = stable.value(metric)
     if theirs is None:
         return None
-    if _beyond(theirs, limit, lower):
+    if beyond(theirs, limit, lower=lower):
         return theirs
     if metric.is_share:
         bad, most = (1.0 - value, 1.0 - theirs) if lower else (value, theirs)
@@ -243,48 +239,6 @@ def _shown_too(metric: Metric, stable: Window, value: float, limit: float, lower
 
 
 _NAMES = {"stable": "stable", "baseline": "recorded baseline"}
-
-
-def _lone_caller(
-    guardrail: Guardrail, candidate: Window, reference: float | None, attempts: float
-) -> str | None:
-    """Return the key alias of the one caller from whom a breach comes, None when it does not.
-
-    Of a share more than one failure must be left without that caller: a single one among the few
-    attempts of the others would else corroborate whatever the one caller did.
-    """
-    metric = guardrail.metric
-    if candidate.callers < MIN_CALLERS:
-        return None
-    limit, lower = _limit(guardrail, reference)
-    if limit is None:
-        return None
-    worst = candidate.worst_caller(metric, limit, lower=lower)
-    if worst is None:
-        return None
-    if metric.is_share:
-        bad, units = candidate.share_without(metric, worst)
-        limit, _ = _limit(guardrail, reference, 1 / max(1.0, min(units, attempts)))
-        rest = None if units == 0 or bad <= 1 else bad / units
-        if rest is not None and metric is Metric.AVAILABILITY:
-            rest = 1 - rest
-    else:
-        rest = candidate.without(worst).value(metric)
-    if rest is not None and limit is not None and _beyond(rest, limit, lower):
-        return None
-    return candidate.alias_of(worst)
-
-
-def lone_burner(guardrail: Guardrail, candidate: Window, limit: float) -> str | None:
-    """The same for a share of failures that must not pass `limit`."""
-    metric = guardrail.metric
-    if candidate.callers < MIN_CALLERS:
-        return None
-    worst = candidate.worst_caller(metric, limit)
-    if worst is None:
-        return None
-    bad, units = candidate.share_without(metric, worst)
-    return None if bad > 1 and bad / units > limit else candidate.alias_of(worst)
 
 
 class Decide(str, Enum):

@@ -9,7 +9,8 @@ from coalmine.guardrails.detectors import Detector
 from coalmine.guardrails.durations import in_words
 from coalmine.guardrails.evidence import Evidence, SequentialTest
 from coalmine.guardrails.guardrail import Guardrail
-from coalmine.guardrails.judge import MIN_CALLERS, Finding, Status, act, figure
+from coalmine.guardrails.judge import Finding, Status, act, figure
+from coalmine.guardrails.lone_caller import MIN_CALLERS
 from coalmine.guardrails.measure import Measure
 from coalmine.guardrails.window import Window
 
