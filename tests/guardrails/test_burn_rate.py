@@ -62,11 +62,14 @@ def test_stable_that_burns_as_fast_excuses(rule: Make, window: Make) -> None:
     assert judge_burn_rate(rule(), shared, shared).status is Status.BREACH
 
 
-def test_one_key_that_burns_it_alone_only_pauses(rule: Make, attempt: Make, window: Make) -> None:
+@pytest.mark.parametrize("metric", ["error_rate", "availability"])
+def test_one_key_that_burns_it_alone_only_pauses(
+    rule: Make, attempt: Make, window: Make, metric: str
+) -> None:
     """Given five that call."""
     lone = window(100, callers=5)
     for number in range(40):
         lone.add(attempt(1.0, Outcome.ERROR, conversation=f"x{number}", caller="loud",
                          alias="batch"))
-    found = judge_burn_rate(rule(), Arms(lone, EMPTY, {}), Arms(lone, EMPTY, {}))
+    found = judge_burn_rate(rule(metric=metric), Arms(lone, EMPTY, {}), Arms(lone, EMPTY, {}))
     assert (found.action, found.lone_caller) == (Action.PAUSE, "batch")
