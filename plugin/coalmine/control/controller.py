@@ -10,14 +10,14 @@ import logging
 import threading
 import time
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import Any
 
 from coalmine.control.evidence_keeper import EvidenceKeeper
 from coalmine.control.figures import Figures, verdict_document
 from coalmine.control.log_entry import entry_of
 from coalmine.guardrails import Attempt, Verdict, from_row
-from coalmine.release import CoalmineError, Slot
+from coalmine.release import CoalmineError, Slot, Strength
 from coalmine.rollout import events as ev
 from coalmine.rollout.advance import Observed, next_event
 from coalmine.rollout.policy import Policy
@@ -60,19 +60,6 @@ def published_name(service: str) -> str:
 def named_name(service: str) -> str:
     """Name under which is kept which releases of the policy have been registered."""
     return f"named/{service}"
-
-
-@dataclass(frozen=True, slots=True)
-class Strength:
-    """What the deployments of one slot say of themselves.
-
-    Attributes:
-        capacity: how much they bear together, 1 for each that does not say.
-        hosts: the hosts they name.
-    """
-
-    capacity: float = 0.0
-    hosts: frozenset[str] = frozenset()
 
 
 class Controller:

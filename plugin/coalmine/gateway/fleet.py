@@ -11,8 +11,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from coalmine.control.controller import Strength
-from coalmine.release import Slot
+from coalmine.release import Slot, Strength
 
 Deployment = dict[str, Any]
 """A deployment as LiteLLM's router keeps it."""

@@ -15,7 +15,7 @@ from typing import Any
 
 from coalmine.control.api import build_api
 from coalmine.control.commands import Commands, Probe
-from coalmine.control.controller import Controller, Strength
+from coalmine.control.controller import Controller
 from coalmine.control.policy_report import PolicyReport
 from coalmine.control.surroundings import Surroundings
 from coalmine.gateway import litellm_router
@@ -35,7 +35,7 @@ from coalmine.gateway.totals import by_deployment
 from coalmine.gateway.turns import Turns
 from coalmine.record.event_files import Place
 from coalmine.record.recording import Recording
-from coalmine.release import Slot
+from coalmine.release import Slot, Strength
 from coalmine.rollout.policy import ServicePolicy
 from coalmine.rollout.service import Rollout
 from coalmine.routing import ROLLOUT_RUNS
