@@ -9,6 +9,7 @@ import pytest
 
 from coalmine.control.controller import LEASE, Controller, named_name, published_name
 from coalmine.guardrails import Attempt, Outcome
+from coalmine.guardrails.evidence import Evidence
 from coalmine.release import Slot
 from coalmine.rollout import (
     Policy,
@@ -105,6 +106,22 @@ def test_a_malformed_attempt_is_dropped_and_counted(
     controller().turn(state)
     assert now(state).phase is Phase.ROLLING_BACK
     assert counted["coalmine_dropped_total", "malformed"] == 3
+
+
+def test_evidence_that_cannot_take_an_attempt_in_blinds_nobody(
+    state: State, put: Make, ship: Make, attempt: Make, controller: Make,
+    counted: Counter[tuple[str, ...]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A fault of ours in it is counted; limits still act."""
+    def fault(self: Evidence, attempt: Attempt) -> None:
+        raise ZeroDivisionError
+
+    put(phase=Phase.CANARY)
+    ship(*failures(attempt))
+    monkeypatch.setattr(Evidence, "add", fault)
+    controller().turn(state)
+    assert counted["coalmine_faults_total", "not_judged"] == 10
+    assert now(state).phase is Phase.ROLLING_BACK
 
 
 def test_a_workers_clock_that_runs_ahead_does_not_blind_it(

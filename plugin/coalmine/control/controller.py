@@ -262,8 +262,17 @@ class Controller:
         taken.sort(key=lambda one: one[0].at)
         for attempt, batch in taken:
             figures = self._figures.get(attempt.service)
-            if figures is not None:
+            if figures is None:
+                continue
+            try:
                 figures.add(attempt, evidence=self._evidence.is_new(attempt.service, batch))
+            except Exception:
+                # One service's trouble must not keep the others' attempts from being judged.
+                log.exception("%s: an attempt could not be judged; its evidence begins anew",
+                              attempt.service)
+                self._count("coalmine_faults_total", "not_judged")
+                if figures.trial is not None:
+                    figures.trial.forget_evidence()
 
     def _registers(self, state: State, service: Service, now: float) -> ev.Event | None:
         """A release that the policy names and that has not been registered yet.

@@ -127,15 +127,14 @@ class Figures:
         arm = attempt.arm
         if arm is None or attempt.release != self._names[arm]:
             return
+        if attempt.outcome is not Outcome.WAITING:
+            if attempt.judged:
+                self._recognised.add(attempt.at, attempt.conversation)
+            if arm is Arm.STABLE:
+                self._baseline.add(attempt)
+            self._arms[arm].add(attempt)
         if self.trial is not None:
             self.trial.add(attempt, evidence=evidence)
-        if attempt.outcome is Outcome.WAITING:
-            return
-        if attempt.judged:
-            self._recognised.add(attempt.at, attempt.conversation)
-        if arm is Arm.STABLE:
-            self._baseline.add(attempt)
-        self._arms[arm].add(attempt)
 
     @property
     def step_conversations(self) -> int:

@@ -52,6 +52,9 @@ _NORMAL = NormalDist()
 SMALLEST_FACTOR = 0.02
 """No bet on a mean risks more than all but this share of its stake."""
 
+RAREST = 1e-6
+"""Stable is never taken to fail less often."""
+
 MEMORY = 2000.0
 """First turns of stable after which its failure share is remembered half."""
 
@@ -150,7 +153,7 @@ class FirstTurn(Detector):
             return
         bad = attempt.failed
         self.counts.add(unit, bad=bad)
-        share, chance = self._bad / self._units, unit.chance
+        share, chance = max(RAREST, self._bad / self._units), unit.chance
         against = 1.0 - chance if unit.candidate else -chance
         x = (1.0 / (1.0 + self.margin) if unit.candidate else 1.0) if bad else 0.0
         factors = []

@@ -116,10 +116,12 @@ class Trial:
             if evidence:
                 self.evidence.learn(attempt)
             return
-        if evidence:
+        if attempt.outcome is not Outcome.WAITING:
+            self._count(attempt, arm)
+        if evidence:  # last, so that a fault in it leaves the limits their figures
             self.evidence.add(attempt)
-        if attempt.outcome is Outcome.WAITING:
-            return
+
+    def _count(self, attempt: Attempt, arm: Arm) -> None:
         if attempt.judged:
             self.attempts[arm] += 1
             self.failures[arm] += attempt.failed
