@@ -13,7 +13,8 @@ from tests.guardrails.outcomes import experienced, failures, tell, turns
 
 from coalmine.guardrails import Attempt, Outcome
 from coalmine.guardrails import evidence as module
-from coalmine.guardrails.evidence import ACTIVE, ADMITTED, UNITS, Evidence, Question
+from coalmine.guardrails.admission import ACTIVE, ADMITTED
+from coalmine.guardrails.evidence import UNITS, Evidence, Question
 from coalmine.guardrails.measure import Measure
 from coalmine.guardrails.units import OPENING
 from coalmine.routing import Arm
@@ -57,7 +58,7 @@ def test_failures_of_stable_are_no_evidence_against_the_candidate(evidence: Evid
     """They are evidence for it."""
     for number in range(50):
         tell(evidence, turns(f"s{number}", failures(1), candidate=False, at=float(number)))
-    assert evidence.tests[ERRORS].detectors[1].wealth.total < 0.7
+    assert total(evidence) < 0.7
 
 
 @pytest.mark.parametrize(("fields", "reason"), [
@@ -94,22 +95,22 @@ def test_a_conversation_that_appears_on_the_other_arm_counts_where_it_began(
     """It was moved; what follows is the other release's."""
     tell(evidence, turns("c", [{}], candidate=True), close=False)
     before = everything(evidence)
-    tell(evidence, turns("c", failures(2, 2), candidate=False, at=1.0)[1:])
+    tell(evidence, turns("c", failures(2, 2), candidate=False, gap=1.0)[1:], close=False)
     assert everything(evidence) == before
     assert evidence.left_out == {"another_arm": 1}
 
 
 def test_one_caller_cannot_flood_the_evidence() -> None:
-    """While others call too, a hundred of his conversations a minute are enough."""
+    """While others call too, some hundred of his conversations a minute are enough."""
     evidence = Evidence([ERRORS], horizon=3600.0)
     for minute in range(2):
         for other in range(ACTIVE):
             tell(evidence, turns(f"o{minute}-{other}", [{}], candidate=False, at=60.0 * minute,
                                  caller=f"k{other}"))
-        for number in range(ADMITTED + 50):
+        for number in range(5 * ADMITTED):
             tell(evidence, turns(f"f{minute}-{number}", failures(1), candidate=False,
                                  at=60.0 * minute + 1, caller="flood"))
-    assert evidence.left_out == {"caller_limit": 50}
+    assert evidence.left_out["caller_limit"] == pytest.approx(4 * ADMITTED, rel=0.1)
 
 
 def test_a_service_with_one_key_is_not_limited() -> None:
@@ -167,8 +168,10 @@ def test_an_opening_is_told_after_a_time_not_at_the_end() -> None:
     before = everything(evidence)
     tell(evidence, turns("c", [{"score": 0.1}], candidate=True, at=1000.0), close=False)
     assert everything(evidence) == before
+    opening, _ = evidence.tests[SCORE].detectors
+    told = opening.counts.units[1]
     evidence.pass_time(1000.0 + OPENING)
-    assert total(evidence, SCORE) > sum(before)
+    assert opening.counts.units[1] == told + 1
 
 
 def test_latencies_are_left_out_while_the_loads_are_not_comparable() -> None:
@@ -294,17 +297,6 @@ def test_conversations_of_a_slow_arm_are_not_missed_while_they_are_on_their_way(
                                  at=on_candidate + 40.0), close=False)
     assert evidence.sample_ratio.units > 4000
     assert evidence.sample_ratio.wealth.total < 2.0
-
-
-def test_an_attempt_heard_late_does_not_begin_a_new_minute() -> None:
-    """Workers ship in turns: who has had his hundred has had them."""
-    evidence = Evidence([ERRORS], horizon=3600.0)
-    for other in range(ACTIVE):
-        tell(evidence, turns(f"o{other}", [{}], candidate=False, at=0.0, caller=f"k{other}"))
-    for number in range(ADMITTED + 50):
-        at = 61.0 if number % 2 else 59.9
-        tell(evidence, turns(f"f{number}", failures(1), candidate=False, at=at, caller="flood"))
-    assert evidence.left_out["caller_limit"] >= 49
 
 
 def test_a_callers_name_outlives_his_conversations(evidence: Evidence) -> None:

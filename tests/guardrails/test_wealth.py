@@ -40,9 +40,9 @@ def test_a_dead_candidate_is_seen_soon_however_long_all_was_well() -> None:
     one.pass_time(0.0)
     for minute in range(1, 30 * 24 * 60):
         one.pass_time(60.0 * minute)
-        one.bet([10.0, 100.0], candidate=False, chance=0.5)
+        one.bet([10.0, 100.0], candidate=False, null=0.5)
     for _ in range(12):
-        one.bet([10.0, 1000.0], candidate=True, chance=0.05)
+        one.bet([10.0, 1000.0], candidate=True, null=0.05)
     assert one.total > 1000.0
 
 
@@ -61,11 +61,11 @@ def test_what_was_lost_before_the_onset_does_not_hide_what_comes_late() -> None:
     for minute in range(1, 31):
         one.pass_time(60.0 * minute)
         for _ in range(20):
-            one.bet([10.0, 100.0], candidate=False, chance=0.5)
+            one.bet([10.0, 100.0], candidate=False, null=0.5)
     assert sum(one.parts) < 0.01
     for minute in range(31, 41):
         one.pass_time(60.0 * minute)
-        one.bet([10.0, 100.0], candidate=True, chance=0.1)
+        one.bet([10.0, 100.0], candidate=True, null=0.1)
     assert one.total > 1000.0
 
 
@@ -87,8 +87,8 @@ def test_without_a_caller_it_is_what_it_would_have_been(
             others[caller].restore(one.to_document())
         for name, held in others.items():
             if name != caller:
-                held.bet([3.0, 30.0], candidate=candidate, chance=0.2)
-        one.bet([3.0, 30.0], candidate=candidate, chance=0.2, caller=caller)
+                held.bet([3.0, 30.0], candidate=candidate, null=0.2)
+        one.bet([3.0, 30.0], candidate=candidate, null=0.2, caller=caller)
     worst = one.without_worst()
     if not others:
         assert worst is None
@@ -101,8 +101,8 @@ def test_the_worst_caller_is_who_made_it() -> None:
     """Without him nothing is left."""
     one = wealth()
     for _ in range(5):
-        one.bet([10.0, 100.0], candidate=True, chance=0.01, caller="loud")
-        one.bet([10.0, 100.0], candidate=False, chance=0.01, caller="quiet")
+        one.bet([10.0, 100.0], candidate=True, null=0.01, caller="loud")
+        one.bet([10.0, 100.0], candidate=False, null=0.01, caller="quiet")
     assert one.total > 1000.0
     worst = one.without_worst()
     assert worst is not None
@@ -114,9 +114,9 @@ def test_callers_are_bounded() -> None:
     """A flood of keys costs no memory; the one who matters stays."""
     one = wealth()
     for _ in range(3):
-        one.bet([10.0, 100.0], candidate=True, chance=0.1, caller="loud")
+        one.bet([10.0, 100.0], candidate=True, null=0.1, caller="loud")
     for number in range(CALLERS + 100):
-        one.bet([1.01, 1.02], candidate=True, chance=0.5, caller=f"k{number}")
+        one.bet([1.01, 1.02], candidate=True, null=0.5, caller=f"k{number}")
     assert len(one._others) <= CALLERS
     worst = one.without_worst()
     assert worst is not None
@@ -127,7 +127,7 @@ def test_it_never_overflows() -> None:
     """A million failures in a row are a finite number."""
     one = wealth()
     for _ in range(2000):
-        one.bet([1000.0, 1e6], candidate=True, chance=0.01, caller="k")
+        one.bet([1000.0, 1e6], candidate=True, null=0.01, caller="k")
     assert RICH <= one.total < float("inf")
 
 
@@ -138,52 +138,51 @@ def test_another_kind_of_bettor_cannot_go_on() -> None:
 
 
 def test_stables_gains_wait_for_the_candidates_outcomes() -> None:
-    """A candidate whose answers only come later must not look worse till they are there."""
-    one = Wealth([1.0], horizon=3600.0, cash=0.0, withholds=True)
+    """A candidate whose conversations go missing must not look worse for that."""
+    one = Wealth([1.0], horizon=3600.0, cash=0.0)
     for _ in range(500):
-        one.bet([0.01], candidate=False, chance=0.05)
+        one.withhold([1.05])
     assert one.total == 1.0
-    one.bet([0.01], candidate=True, chance=0.05)
-    assert one.total == pytest.approx(0.01 / 0.9505 * (1 / 0.9505) ** (19 * RELEASED))
+    one.settle([0.5])
+    one.release(0.05)
+    assert one.total == pytest.approx(0.5 * 1.05 ** (19 * RELEASED))
 
 
-def test_losses_and_the_candidates_gains_do_not_wait() -> None:
-    """Only what goes well on stable does: an outcome of the candidate decides, never stable's."""
-    one = Wealth([1.0], horizon=3600.0, cash=0.0, withholds=True)
-    one.bet([10.0], candidate=True, chance=0.5)
-    assert one.total == pytest.approx(10.0 / 5.5)
-    one.bet([10.0], candidate=False, chance=0.5)
-    assert one.total == pytest.approx(10.0 / 5.5 / 5.5)
-    one.bet([0.5], candidate=False, chance=0.5)
-    assert one.total == pytest.approx(10.0 / 5.5 / 5.5)
-
-
-def test_cash_is_withheld_like_the_wealth_that_it_joins() -> None:
-    """What was not settled yet would have multiplied other money than that of later minutes."""
-    waits = Wealth([1.0], horizon=3600.0, withholds=True)
-    told = Wealth([1.0], horizon=3600.0)
-    for held in (waits, told):
-        held.pass_time(0.0)
-    for minute in range(1, 200):
-        for held in (waits, told):
-            held.bet([0.01], candidate=False, chance=0.05)
-            held.pass_time(60.0 * minute)
-        assert waits.total <= told.total * (1.0 + 1e-9)
-    for _ in range(10):
-        for held in (waits, told):
-            held.bet([1.0], candidate=True, chance=0.05)
-    assert waits.total == pytest.approx(told.total)
+def test_losses_do_not_wait() -> None:
+    """Of several parts some gain by the same outcome, and some lose."""
+    one = Wealth([0.5, 0.5], horizon=3600.0, cash=0.0)
+    one.withhold([0.5, 2.0])
+    assert one.parts == [0.25, 0.5]
+    one.release(0.5)
+    assert one.parts == pytest.approx([0.25, 1.0])
 
 
 def test_what_a_caller_released_is_his_doing() -> None:
     """Stable's good conversations alone say nothing against the candidate."""
-    one = Wealth([1.0], horizon=3600.0, cash=0.0, withholds=True)
+    one = Wealth([1.0], horizon=3600.0, cash=0.0)
     for number in range(200):
-        one.bet([0.01], candidate=False, chance=0.05, caller=f"k{number}")
+        one.withhold([1.05], caller=f"k{number}")
     for _ in range(10):
-        one.bet([100.0], candidate=True, chance=0.05, caller="loud")
+        one.settle([15.0], caller="loud")
+        one.release(0.05, caller="loud")
     assert one.total > 1e6
     worst = one.without_worst()
     assert worst is not None
     assert worst[0] == "loud"
     assert worst[1] == pytest.approx(1.0)
+
+
+def test_cash_is_withheld_like_the_wealth_that_it_joins() -> None:
+    """What was not settled yet would have multiplied other money than that of later minutes."""
+    waits, told = (Wealth([1.0], horizon=3600.0) for _ in range(2))
+    for held in (waits, told):
+        held.pass_time(0.0)
+    for minute in range(1, 200):
+        waits.withhold([1.05])
+        told.settle([1.05])
+        for held in (waits, told):
+            held.pass_time(60.0 * minute)
+        assert waits.total <= told.total * (1.0 + 1e-9)
+    for _ in range(10):
+        waits.release(0.05)
+    assert waits.total == pytest.approx(told.total)

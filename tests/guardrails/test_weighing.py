@@ -14,6 +14,7 @@ from coalmine.guardrails.evidence import Evidence
 from coalmine.guardrails.guardrail import DEFAULT_GUARDRAILS, Guardrail
 from coalmine.guardrails.judge import Finding
 from coalmine.guardrails.lone_caller import MIN_CALLERS
+from coalmine.guardrails.units import START
 from coalmine.guardrails.weighing import judge_evidence
 
 Make = Callable[..., Any]
@@ -50,6 +51,7 @@ def evidence() -> Callable[..., Evidence]:
         for number in range(candidates):
             tell(made, turns(f"c{number}", failures(int(number < failed)), candidate=True,
                              chance=0.05, caller=f"k{number % callers}"), close=False)
+        made.pass_time(START)
         return made
 
     return make
@@ -59,7 +61,7 @@ def test_it_says_in_plain_words_what_it_saw(evidence: Make) -> None:
     """What failed on both arms, the evidence and the bar."""
     found = judged(evidence(5, 4), errors())
     assert found.sentence.startswith(
-        "errors: the candidate failed 4 of 5 first turns where stable fails 0 %: evidence ")
+        "errors: the candidate failed 4 of 5 conversations where stable fails 0 %: evidence ")
     assert found.sentence.endswith(", bar 1 000")
     assert (found.status, found.action) == (Status.BREACH, Action.ROLLBACK)
     assert found.evidence is not None
@@ -169,7 +171,7 @@ def test_it_says_how_far_the_proof_is(evidence: Make) -> None:
 
 def test_alpha_is_split_over_all_detectors() -> None:
     """0.8 % over the eight of the default guardrails is 0.1 % each."""
-    found = bars(DEFAULT_GUARDRAILS, 0.008)
+    found = bars(DEFAULT_GUARDRAILS, 0.01)
     assert found == {name: pytest.approx(1000.0)
                      for name in ("errors", "ttft", "inter-token", "request", "score")}
 

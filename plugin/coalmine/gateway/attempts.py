@@ -295,7 +295,10 @@ class Accounts:
                                 running.arm, running.began, running)
         if attempt.ttft is None and turn.stream:  # what comes whole has no first token
             attempt.ttft = waited
-        attempt.inter_token = None
+        if running.first is not None:
+            # The gap that runs now is one of them: a stream that stalls is slow at once.
+            attempt.inter_token = (self._mono() - running.first) / (running.gaps + 1)
+            attempt.tokens = running.gaps + 1
         self._ended(attempt)
 
     def _leave(self, turn: Turn, running: OpenAttempt) -> None:

@@ -17,6 +17,7 @@ from coalmine.guardrails import Attempt
 from coalmine.guardrails.alpha import PROVEN, bars, with_evidence
 from coalmine.guardrails.evidence import Evidence, Question
 from coalmine.guardrails.measure import Measure
+from coalmine.guardrails.weighing import wealth_in_words
 from coalmine.release import CoalmineError
 from coalmine.rollout.service import Rollout
 from coalmine.rollout.trial import horizon
@@ -147,8 +148,8 @@ class CircuitBreaker:
         watched.tripped = True
         bad, units = leading.counts.bad, leading.counts.units
         reason = (f"this worker saw the candidate fail {bad[1]} of {units[1]} conversations, "
-                  f"stable {bad[0]} of {units[0]}: evidence {leading.wealth.total:.3g}, "
-                  f"bar {watched.bar:.0f}")
+                  f"stable {bad[0]} of {units[0]}: evidence "
+                  f"{wealth_in_words(leading.wealth.total)}, bar {wealth_in_words(watched.bar)}")
         log.warning("%s: %s", service, reason)
         figures = {"evidence": leading.wealth.total, "bar": watched.bar, "detector": leading.name,
                    "candidate": {"conversations": units[1], "failed": bad[1]},

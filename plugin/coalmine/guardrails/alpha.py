@@ -14,7 +14,7 @@ from coalmine.guardrails.evidence import Question, detectors_of
 from coalmine.guardrails.guardrail import Guardrail, Rule
 from coalmine.guardrails.measure import Measure
 
-ALPHA = 0.008
+ALPHA = 0.01
 """Chance that a healthy candidate is ever stopped by evidence, all guardrails of it together."""
 
 PROVEN = 20.0

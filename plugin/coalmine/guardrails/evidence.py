@@ -1,32 +1,29 @@
 """The evidence of one rollout: every conversation's outcomes, and what the detectors made of them.
 
 Attempts go in one by one, in the order in which they are learnt of; what comes out are the tests'
-wealths. Which conversations count is decided before anything of them is known but who began them
-and when: those that began within the rollout, with a chance of either arm, and no more than
-:data:`ADMITTED` a minute of one caller while others call too.
+wealths. Which conversations count does not depend on their arm: those that began within the
+rollout, with a chance of either arm, and of a caller who floods only some (:mod:`.admission`).
 """
 
 from __future__ import annotations
 
+import heapq
 import math
+from bisect import bisect_left
 from collections import Counter, deque
 from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
 
+from coalmine.guardrails.admission import Admission
 from coalmine.guardrails.attempt import NO_CONVERSATION, Attempt, Outcome
-from coalmine.guardrails.detectors import (
-    Detector,
-    FirstFailure,
-    FirstTurn,
-    Mean,
-    Shift,
-    Tail,
-)
+from coalmine.guardrails.chunks import pack, unpack
+from coalmine.guardrails.detectors import Detector, FirstFailure, FirstTurn, Mean, Shift, Tail
+from coalmine.guardrails.histogram import bucket_of, value_of
 from coalmine.guardrails.measure import LATENCIES, READ, Measure
 from coalmine.guardrails.sample_ratio import SampleRatio, Split
-from coalmine.guardrails.scale import Scales
-from coalmine.guardrails.units import OPENING, Unit, unit_of
+from coalmine.guardrails.scale import Scale, Scales
+from coalmine.guardrails.units import OPENING, Stage, Unit, unit_of
 from coalmine.routing import Arm
 
 IDLE = 900.0
@@ -34,13 +31,14 @@ IDLE = 900.0
 
 UNITS = 50_000
 """Conversations at a time that are evidence: 55 new ones a second, closed after a quarter of an
-hour. Of more, whether one is admitted depends on nothing but their number."""
+hour."""
 
-ADMITTED = 100
-"""Conversations of one caller in a minute that count, while at least :data:`ACTIVE` call."""
+SLOW, LONGER = 0.99, 3.0
+"""An opening lasts so many times as long as this share of stable's answers takes at most: what
+takes even longer counts as it stands then, among stable's slowest."""
 
-ACTIVE = 5
-"""Callers in the last minute from which on one of them is limited."""
+LATEST = 600.0
+"""Seconds that an opening lasts at most."""
 
 ALIASES = 2000
 """Callers whose names are kept, more than their part in the wealth is."""
@@ -71,15 +69,14 @@ class Question:
         return f"{self.measure.value}{'<' if self.against else '>'}{self.margin:g}"
 
 
-_WITHOUT_TAIL = frozenset({Measure.INTER_TOKEN})
-"""A mean over many tokens; its tail is the request's."""
+_LATER = frozenset({Measure.INTER_TOKEN, Measure.SCORE})
+"""Without a tail: a mean over many tokens, whose tail is the request's, and a score. What comes
+after the opening would not be seen, so that has a detector of its own."""
 
 
 def detectors_of(question: Question) -> int:
     """Return how many detectors a question takes, each with a share of α."""
-    if question.against or question.measure in _WITHOUT_TAIL | {Measure.SCORE}:
-        return 1
-    return 2
+    return 1 if question.against else 2
 
 
 class SequentialTest:
@@ -92,8 +89,9 @@ class SequentialTest:
 
     @property
     def leading(self) -> Detector:
-        """The detector with the largest wealth."""
-        return max(self.detectors, key=lambda detector: detector.wealth.total)
+        """The detector with the largest wealth, of those that have heard anything."""
+        return max(self.detectors, key=lambda detector: (any(detector.counts.units),
+                                                         detector.wealth.total))
 
     @property
     def wealth(self) -> float:
@@ -165,35 +163,36 @@ class Evidence:
         self.sample_ratio = SampleRatio(horizon)
         self.left_out: Counter[str] = Counter()
         self._units: dict[str, Unit] = {}
-        self._openings: deque[tuple[float, str]] = deque()
+        self._admission = Admission()
+        self._ends: list[tuple[float, str]] = []  # of parts of conversations
         self._idle: deque[tuple[float, str]] = deque()
         self._handed = -1
-        self._minute = -1
-        self._admitted: Counter[str] = Counter()
-        self._active = 0
+        self._lengths = Scale()
+        self._opening = OPENING
         self._callers: Counter[str] = Counter()
         self._aliases: dict[str, str] = {}
         self.comparable = self.provable = True
 
     def _make(self, question: Question) -> list[Detector]:
         measure, margin, against = question.measure, question.margin, question.against
+        read = READ.get(measure)
+        usual: dict[str, Any] = {"margin": margin, "horizon": self._horizon}
         place = len(self._detectors)
         made: list[Detector]
-        if measure is Measure.ERRORS:
-            made = [] if against else [
-                FirstTurn(margin=margin, horizon=self._horizon, place=place)]
-            made.append(FirstFailure(margin=margin, horizon=self._horizon,
-                                     place=place + len(made), against=against))
+        if read is None:
+            made = [] if against else [FirstTurn(place=place, **usual)]
+            made.append(FirstFailure(place=place + len(made), against=against, **usual))
         elif measure is Measure.SCORE:
-            made = [Mean("mean", READ[measure], margin=margin, horizon=self._horizon, place=place,
-                         against=against)]
+            made = [Mean("mean", read, place=place, against=against, **usual)]
+            if not against:
+                made.append(Mean("mean", read, place=place + 1, later=True, **usual))
         else:
             scales = self._scales.setdefault(measure, Scales())
-            made = [Shift(READ[measure], scales, margin=margin, horizon=self._horizon,
-                          place=place, against=against)]
-            if detectors_of(question) == 2:
-                made.append(Tail(READ[measure], scales, margin=margin, horizon=self._horizon,
-                                 place=place + 1))
+            made = [Shift(read, scales, place=place, against=against, **usual)]
+            if not against and measure in _LATER:
+                made.append(Shift(read, scales, place=place + 1, later=True, **usual))
+            elif not against:
+                made.append(Tail(read, scales, place=place + 1, **usual))
             for detector in made:
                 detector.by_load = measure in LATENCIES
         self._detectors += made
@@ -213,6 +212,7 @@ class Evidence:
         """Learn from a turn of a conversation, evidence or not, how long stable takes."""
         if (attempt.arm is Arm.STABLE and attempt.outcome is Outcome.OK
                 and attempt.conversation not in ("", NO_CONVERSATION)):
+            self._lengths.add(attempt.at, bucket_of(attempt.seconds))
             for measure, scales in self._scales.items():
                 value = READ[measure](attempt)
                 if value is not None:
@@ -221,13 +221,16 @@ class Evidence:
     def _tell(self, unit: Unit, attempt: Attempt) -> None:
         unit.seen = max(unit.seen, attempt.at)
         if attempt.outcome is Outcome.WAITING:
+            unit.running = attempt
             for detector in self._detectors:
                 detector.waiting(unit, attempt)
             return
+        unit.running = None
         for detector in self._detectors:
             detector.turn(unit, attempt)
         unit.first = False
         unit.failed = unit.failed or attempt.failed
+        unit.answered += attempt.outcome is Outcome.OK
 
     def _unit(self, attempt: Attempt) -> Unit | None:
         """Return the conversation of an attempt, None when it is no evidence."""
@@ -242,38 +245,35 @@ class Evidence:
                 return unit
             self.left_out["another_arm"] += 1
             return None
-        if not attempt.first_turn or not name:
-            self.left_out["began_unseen"] += 1
+        reason = self._refuses(attempt)
+        if reason:
+            self.left_out[reason] += attempt.outcome is not Outcome.WAITING
             return None
-        if len(self._units) >= UNITS:
-            self.left_out["full"] += 1
-            return None
-        if not self._admit(attempt):
-            self.left_out["caller_limit"] += 1
-            return None
-        unit = Unit(candidate=candidate, chance=chance, caller=attempt.caller, began=attempt.at,
-                    detectors=len(self._detectors))
+        asked = attempt.at - attempt.seconds
+        ends = asked + self._opening
+        unit = Unit(candidate=candidate, chance=chance, caller=attempt.caller, asked=asked,
+                    ends=ends, seen=attempt.at, detectors=len(self._detectors))
         self._units[name] = unit
         self._count_caller(attempt.caller, attempt.alias)
-        self._openings.append((attempt.at + OPENING, name))
+        heapq.heappush(self._ends, (unit.due, name))
         self._idle.append((attempt.at + self._idle_after, name))
-        self.sample_ratio.add(attempt.at - attempt.seconds, candidate=candidate, chance=chance)
+        self.sample_ratio.add(ends, candidate=candidate, chance=chance)
         for detector in self._detectors:
             if not detector.by_load or (self.provable if detector.against else self.comparable):
                 detector.begin(unit)
         return unit
 
-    def _admit(self, attempt: Attempt) -> bool:
-        """Whether the caller has not begun too many conversations in this minute."""
-        if not attempt.caller:
-            return True
-        minute = max(self._minute, int(attempt.at // 60))  # one heard late belongs to this minute
-        if minute != self._minute:
-            self._active = len(self._admitted) if minute == self._minute + 1 else 0
-            self._minute = minute
-            self._admitted.clear()
-        self._admitted[attempt.caller] += 1
-        return self._admitted[attempt.caller] <= ADMITTED or self._active < ACTIVE
+    def _refuses(self, attempt: Attempt) -> str:
+        """Return why a conversation that is not known is no evidence, "" when it is."""
+        name = attempt.conversation
+        if not attempt.first_turn or not name:
+            return "began_unseen"
+        if not self._admission.admits(name, attempt.caller, attempt.at - attempt.seconds):
+            return "caller_limit"
+        if len(self._units) >= UNITS:
+            self._admission.refuse(name, attempt.at - attempt.seconds)
+            return "full"
+        return ""
 
     def close(self, conversation: str, at: float) -> None:
         """A conversation has ended."""
@@ -284,11 +284,14 @@ class Evidence:
 
     def pass_time(self, now: float) -> None:
         """Let the clock pass: openings end, idle conversations close, cash is handed out."""
-        openings, idle = self._openings, self._idle
-        while openings and openings[0][0] <= now:
-            unit = self._units.get(openings.popleft()[1])
-            if unit is not None:
-                self._reveal(unit)
+        while self._ends and self._ends[0][0] <= now:
+            _, name = heapq.heappop(self._ends)
+            unit = self._units.get(name)
+            if unit is not None and unit.due <= now:
+                self._end(unit)
+                if unit.stage is not Stage.OVER:
+                    heapq.heappush(self._ends, (unit.due, name))
+        idle = self._idle
         while idle and idle[0][0] <= now:
             _, name = idle.popleft()
             unit = self._units.get(name)
@@ -298,18 +301,28 @@ class Evidence:
                 idle.append((unit.seen + self._idle_after, name))
             else:
                 self._forget(name, unit)
+        self.sample_ratio.pass_time(now)
         minute = int(now // 60.0)
         if minute == self._handed:
             return
         self._handed = minute
+        self._opening = self._length()
         for detector in self._detectors:
             detector.wealth.pass_time(now)
-        self.sample_ratio.pass_time(now)
         for test in self.tests.values():
             test.note(now)
 
+    def _length(self) -> float:
+        """Return how long openings last, by how long stable's answers take."""
+        table = self._lengths.table
+        if table is None:
+            return self._opening
+        slow = value_of(bisect_left(table, SLOW))
+        return min(LATEST, max(OPENING, LONGER * slow))
+
     def _forget(self, name: str, unit: Unit) -> None:
-        self._reveal(unit)
+        while unit.stage is not Stage.OVER:
+            self._end(unit)
         del self._units[name]
         self._callers[unit.caller] -= 1
         if self._callers[unit.caller] <= 0:
@@ -339,19 +352,24 @@ class Evidence:
         """The key alias of a caller, or its hash when it has none."""
         return self._aliases.get(caller, caller)
 
-    def _reveal(self, unit: Unit) -> None:
-        if unit.open:
-            unit.open = False
-            for detector in self._detectors:
+    def _end(self, unit: Unit) -> None:
+        """End the part of a conversation that runs."""
+        for detector in self._detectors:
+            if unit.stage is Stage.START:
+                detector.start(unit)
+            elif unit.stage is Stage.OPENING:
                 detector.reveal(unit)
+            else:
+                detector.close(unit)
+        unit.stage = Stage(unit.stage + 1)
 
     # a take-over -----------------------------------------------------------------------------
 
     def to_document(self) -> dict[str, Any]:
         """Return all of it as JSON, so that another controller loses no evidence."""
-        units = {name: unit.to_row([detector.pack(note) for detector, note
-                                    in zip(self._detectors, unit.notes, strict=True)])
-                 for name, unit in self._units.items()}
+        units = pack(unit.to_row(name, [detector.pack(note) for detector, note
+                                        in zip(self._detectors, unit.notes, strict=True)])
+                     for name, unit in self._units.items())
         return {
             "tests": {test.question.name: [d.to_document() for d in test.detectors]
                       for test in self.tests.values()},
@@ -359,6 +377,9 @@ class Evidence:
                        for measure, scales in self._scales.items()},
             "sample_ratio": self.sample_ratio.to_document(),
             "units": units,
+            "admission": self._admission.to_document(),
+            "lengths": self._lengths.to_document(),
+            "opening": self._opening,
             "aliases": self._aliases,
             "left_out": dict(self.left_out),
         }
@@ -379,13 +400,16 @@ class Evidence:
         self.sample_ratio.restore(document["sample_ratio"])
         self.left_out = Counter(document["left_out"])
         self._aliases = dict(document["aliases"])
-        for name, row in document["units"].items():
-            unit, packed = unit_of(row, len(self._detectors))
+        self._admission.restore(document["admission"])
+        self._lengths.restore(document["lengths"])
+        self._opening = float(document["opening"])
+        for row in unpack(document["units"]):
+            name, unit, packed = unit_of(row, len(self._detectors))
             unit.notes = [detector.unpack(note) for detector, note
                           in zip(self._detectors, packed, strict=True)]
             self._units[name] = unit
             self._callers[unit.caller] += 1
-        for unit_name, unit in sorted(self._units.items(), key=lambda item: item[1].began):
-            if unit.open:
-                self._openings.append((unit.began + OPENING, unit_name))
-            self._idle.append((unit.seen + self._idle_after, unit_name))
+            if unit.stage is not Stage.OVER:
+                heapq.heappush(self._ends, (unit.due, name))
+            self._idle.append((unit.seen + self._idle_after, name))
+        self._idle = deque(sorted(self._idle))

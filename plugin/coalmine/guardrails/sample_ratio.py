@@ -5,8 +5,8 @@ attempts are lost, a client that drops one arm), and every comparison of them is
 conversation is a bet with the odds of its own chance, so changing weights are exact.
 
 A conversation is known when its first attempt has ended, later on the slower arm: at any moment
-that arm would seem to lack some. So each is counted some time after it was asked for, when those of
-both arms that were asked for before it are known.
+that arm would seem to lack some. So each is counted some time after it was asked for
+(:attr:`.units.Unit.ends`), when those of both arms that were asked for before it are known.
 """
 
 from __future__ import annotations
@@ -20,10 +20,6 @@ from coalmine.guardrails.wealth import Wealth
 
 RATIOS = (0.5, 0.7, 0.85, 1.2, 1.5, 2.0)
 """How many times likelier the candidate may in truth be than it should."""
-
-SETTLED = 90.0
-"""Seconds after its request that a conversation is counted. What waits longer for its end is told
-of as waiting long before."""
 
 BAR = 1000.0
 """Evidence from which on the split does not fit: once in a thousand rollouts by chance."""
@@ -62,23 +58,23 @@ class SampleRatio:
         self.units = 0
         self._new: list[tuple[float, bool, float]] = []
 
-    def add(self, asked: float, *, candidate: bool, chance: float) -> None:
+    def add(self, counted: float, *, candidate: bool, chance: float) -> None:
         """A conversation has begun.
 
         Args:
-            asked: unix time of its first request.
+            counted: unix time at which it is counted.
             candidate: whether the candidate has it; chance: its chance of that.
         """
-        heapq.heappush(self._new, (asked, candidate, chance))
+        heapq.heappush(self._new, (counted, candidate, chance))
 
     def pass_time(self, now: float) -> None:
         """Count the conversations whose time has come."""
-        while self._new and self._new[0][0] + SETTLED <= now:
+        while self._new and self._new[0][0] <= now:
             _, candidate, chance = heapq.heappop(self._new)
             self.units += 1
             self.candidate += candidate
             self.expected += chance
-            self.wealth.bet(RATIOS, candidate=candidate, chance=chance)
+            self.wealth.bet(RATIOS, candidate=candidate, null=chance)
         self.wealth.pass_time(now)
 
     @property
@@ -103,5 +99,5 @@ class SampleRatio:
         self.wealth.restore(document["wealth"])
         self.candidate, self.units = int(document["candidate"]), int(document["units"])
         self.expected = float(document["expected"])
-        self._new = [(float(asked), bool(candidate), float(chance))
-                     for asked, candidate, chance in document["new"]]
+        self._new = [(float(counted), bool(candidate), float(chance))
+                     for counted, candidate, chance in document["new"]]

@@ -2,17 +2,39 @@
 
 Turns of one conversation resemble each other, so a test that counts each request takes one unlucky
 user for many: measured, 63 to 96 % false rollbacks in a healthy day. Each detector therefore takes
-at most one outcome of a conversation: its first turn, its first bad event, or its **opening**, all
-that was seen within :data:`OPENING` of its beginning.
+at most one outcome of a conversation: whether it failed at its **start**, its first failure, the
+mean over its **opening**, or that over what came **later**.
+
+When an outcome is told must not depend on the arm, or what is known at a moment would be of the
+faster arm, or of its failures only. So these parts end so long after the first *request*, and what
+runs then counts by what is known of it.
 """
 
 from __future__ import annotations
 
+import math
+from enum import IntEnum
 from typing import Any
 
+from coalmine.guardrails.attempt import Attempt
+
+START = 5.0
+"""Seconds within which a first attempt that fails has failed at once."""
+
 OPENING = 90.0
-"""Seconds after which a conversation's mean is taken as it is. Long enough for some four turns, and
-nobody waits for the conversation to end. It must not depend on the arm, so it is a time."""
+"""Seconds that an opening lasts at least: long enough for some four turns."""
+
+LATER = 900.0
+"""Seconds after which the later part ends."""
+
+
+class Stage(IntEnum):
+    """Which part of a conversation runs."""
+
+    START = 0
+    OPENING = 1
+    LATER = 2
+    OVER = 3
 
 
 class Unit:
@@ -22,52 +44,75 @@ class Unit:
         candidate: whether the candidate has it.
         chance: the candidate's chance when it was drawn, strictly between 0 and 1.
         caller: hash of its caller's key, "" when unknown.
-        began: unix time of its first attempt's end.
+        asked: unix time of its first request.
+        ends: unix time at which its opening ends.
         seen: unix time of its newest attempt's end.
+        answered: turns that were answered.
+        running: the turn that runs, as it was last told of; None when none is known to.
         first: whether its first attempt is still awaited: until then only lower bounds came.
         failed: whether an attempt of it has failed; for measures it ended there, on both arms,
             as the candidate's are moved to stable then.
-        open: whether its opening still runs.
+        stage: which part of it runs.
         notes: what each detector keeps of it, by the detector's place; None for nothing.
     """
 
-    __slots__ = ("began", "caller", "candidate", "chance", "failed", "first", "notes", "open",
-                 "seen")
+    __slots__ = ("answered", "asked", "caller", "candidate", "chance", "ends", "failed", "first",
+                 "notes", "running", "seen", "stage")
 
-    def __init__(self, *, candidate: bool, chance: float, caller: str, began: float,
-                 detectors: int) -> None:
+    def __init__(self, *, candidate: bool, chance: float, caller: str, asked: float, ends: float,
+                 seen: float, detectors: int) -> None:
         self.candidate = candidate
         self.chance = chance
         self.caller = caller
-        self.began = self.seen = began
+        self.asked = asked
+        self.ends = ends
+        self.seen = seen
+        self.answered = 0
+        self.running: Attempt | None = None
         self.first = True
         self.failed = False
-        self.open = True
+        self.stage = Stage.START
         self.notes: list[Any] = [None] * detectors
 
-    def to_row(self, packed: list[Any]) -> list[Any]:
-        """Return it as a JSON array, for a take-over; short, as there are thousands.
+    @property
+    def open(self) -> bool:
+        """Whether its opening, of which its start is part, still runs."""
+        return self.stage <= Stage.OPENING
+
+    @property
+    def due(self) -> float:
+        """Unix time at which the part that runs ends, for ever where none does."""
+        if self.stage is Stage.START:
+            return min(self.ends, self.asked + START)
+        if self.stage is Stage.OPENING:
+            return self.ends
+        return max(self.ends, self.asked + LATER) if self.stage is Stage.LATER else math.inf
+
+    def to_row(self, name: str, packed: list[Any]) -> list[Any]:
+        """Return it as a JSON array, for a take-over; short, as there are thousands. A turn that
+        runs is left out: it will be told of again.
 
         Args:
-            packed: its notes as JSON.
+            name: its name; packed: its notes as JSON.
         """
-        flags = self.candidate | self.first << 1 | self.failed << 2 | self.open << 3
-        row = [int(flags), self.chance, self.caller, round(self.began, 3), round(self.seen, 3)]
-        return [*row, packed] if any(packed) else row
+        flags = self.candidate | self.first << 1 | self.failed << 2 | self.stage << 3
+        row = [name, int(flags), self.chance, self.caller, round(self.asked, 3),
+               round(self.ends, 3), round(self.seen, 3), self.answered]
+        return row if all(note is None for note in packed) else [*row, packed]
 
 
-def unit_of(row: list[Any], detectors: int) -> tuple[Unit, list[Any]]:
-    """Return the unit that :meth:`Unit.to_row` wrote, and its notes as they were packed.
+def unit_of(row: list[Any], detectors: int) -> tuple[str, Unit, list[Any]]:
+    """Return the name and the unit that :meth:`Unit.to_row` wrote, and its notes as packed.
 
     Raises:
         ValueError: when it is of another number of detectors.
     """
-    flags, chance, caller, began, seen, *rest = row
+    name, flags, chance, caller, asked, ends, seen, answered, *rest = row
     packed = rest[0] if rest else [None] * detectors
     if len(packed) != detectors:
         raise ValueError(f"notes of {len(packed)} detectors instead of {detectors}")
     unit = Unit(candidate=bool(flags & 1), chance=float(chance), caller=str(caller),
-                began=float(began), detectors=detectors)
-    unit.seen = float(seen)
-    unit.first, unit.failed, unit.open = bool(flags & 2), bool(flags & 4), bool(flags & 8)
-    return unit, packed
+                asked=float(asked), ends=float(ends), seen=float(seen), detectors=detectors)
+    unit.answered = int(answered)
+    unit.first, unit.failed, unit.stage = bool(flags & 2), bool(flags & 4), Stage(flags >> 3)
+    return str(name), unit, packed

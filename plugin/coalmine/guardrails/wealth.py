@@ -8,12 +8,12 @@ stake, each for a regression of its own size. A share of the stake starts as **c
 handed out over a horizon, a sixth over the next, a twelfth over the one after that, and so on
 without an end: what begins late finds money that earlier, healthy hours have not lost.
 
-What goes well on stable speaks a little against the candidate, so a candidate whose outcomes only
-come later (its answers are longer, it hangs) would look ever worse till they are there. Stable's
-**gains** are therefore withheld: each outcome of the candidate releases those of about as many
-conversations of stable as belong to it, (1 − w) / w. To withhold gains never raises a false alarm:
-each part is at most what it would be with them, as of the cash it also gets only the share that is
-not withheld. And what decides is always an outcome of the candidate.
+What goes well on stable may speak a little against the candidate, so one whose conversations go
+missing would look ever worse. A bettor who bets so **withholds** stable's gains: each outcome of
+the candidate releases those of as many conversations of stable as belong to it, (1 − w) / w. To
+withhold gains never raises a false alarm: each part is at most what it would be with them, as of
+the cash it also gets only the share that is not withheld. And what decides is always an outcome of
+the candidate.
 
 Sources: Waudby-Smith & Ramdas, "Estimating means of bounded random variables by betting" (2023);
 Lindon & Malek, "Anytime-Valid Inference for Multinomial Count Data" (2022).
@@ -23,6 +23,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from itertools import islice
 from typing import Any
 
 CASH = 0.3
@@ -31,10 +32,12 @@ CASH = 0.3
 CALLERS = 500
 """Callers whose part in the wealth is told apart at most; of more, those with the least are not."""
 
+LOOKED_AT = 8
+"""Of them, those who are looked at when one must make room."""
+
 RELEASED = 1.5
 """How many times as many of stable's conversations an outcome of the candidate releases as belong
-to it. With 1 a candidate that fails outright is seen one conversation later; at 1.5 the largest
-wealth of forty healthy candidates whose outcomes came half a minute late was 6, at 2 it was 16."""
+to it. With 1 a candidate that fails outright is seen one conversation later."""
 
 RICH = 1e30
 """A part grows no further: no bar is near it, and a float must not overflow. To throw wealth away
@@ -48,24 +51,21 @@ class Wealth:
         shares: how the stake is shared by the parts; they add up to 1.
         horizon: seconds over which half of the cash is handed out.
         cash: share of the stake that starts as cash.
-        withholds: whether stable's gains wait for the candidate's outcomes.
     """
 
     __slots__ = ("_gains", "_horizon", "_minute", "_others", "_passed", "_shares", "_withheld",
-                 "_withholds", "cash", "parts")
+                 "cash", "parts")
 
-    def __init__(self, shares: Sequence[float], *, horizon: float, cash: float = CASH,
-                 withholds: bool = False) -> None:
+    def __init__(self, shares: Sequence[float], *, horizon: float, cash: float = CASH) -> None:
         self._shares = tuple(shares)
-        self._withholds = withholds
+        self._gains = [0.0] * len(self._shares)  # logarithms of what is withheld
+        self._withheld = 0.0  # of how many conversations
         self.cash = cash
         self.parts = [(1.0 - cash) * share for share in shares]
         self._horizon = max(1.0, horizon / 60.0)
         self._minute: int | None = None
         self._passed = 0
         self._others: dict[str, list[float]] = {}
-        self._gains = [0.0] * len(self.parts)  # logarithms of what is withheld
-        self._withheld = 0.0  # of how many conversations
 
     @property
     def total(self) -> float:
@@ -88,61 +88,31 @@ class Wealth:
             return
         self.cash -= handed
         for i, share in enumerate(self._shares):
-            got = handed * share * math.exp(-self._gains[i])
+            got, before = handed * share * math.exp(-self._gains[i]), self.parts[i]
             if got <= 0.0:  # so much is withheld that a float cannot hold it
                 continue
-            before = self.parts[i]
             self.parts[i] = after = before + got
             for ratios in self._others.values():
                 ratios[i] = (ratios[i] * before + got) / after
 
-    def bet(self, odds: Sequence[float], *, candidate: bool, chance: float, null: float = -1.0,
-            caller: str = "") -> None:
+    def bet(self, odds: Sequence[float], *, candidate: bool, null: float, caller: str = "") -> None:
         """Settle one bet for each part.
 
         Args:
             odds: how many times likelier the part takes the outcome to be on the candidate.
             candidate: the arm that it was.
-            chance: the candidate's chance when the conversation was drawn.
-            null: its chance under the null hypothesis, given the outcome; default `chance`.
+            null: the chance of that under the null hypothesis, given the outcome.
             caller: whose outcome it is, "" when nobody knows.
         """
-        null = chance if null < 0.0 else null
         rest = 1.0 - null
         if candidate:
             factors = [odd / (null * odd + rest) for odd in odds]
         else:
             factors = [1.0 / (null * odd + rest) for odd in odds]
-        self.settle(factors, candidate=candidate, chance=chance, caller=caller)
+        self.settle(factors, caller=caller)
 
-    def settle(self, factors: Sequence[float], *, candidate: bool, chance: float,
-               caller: str = "") -> None:
+    def settle(self, factors: Sequence[float], *, caller: str = "") -> None:
         """Multiply each part by its factor, whose mean under the null hypothesis is at most 1."""
-        if not self._withholds or (not candidate and max(factors) <= 1.0):
-            self._multiply(factors, caller)
-            return
-        if candidate:
-            self._multiply(factors, caller)
-            self._release(RELEASED * (1.0 - chance) / chance, caller)
-            return
-        self._multiply([min(1.0, factor) for factor in factors], caller)
-        self._withheld += 1.0
-        for i, factor in enumerate(factors):
-            if factor > 1.0:
-                self._gains[i] += math.log(factor)
-
-    def _release(self, conversations: float, caller: str) -> None:
-        """Settle what is withheld of so many conversations, if there are. It is the doing of the
-        caller whose outcome released it: without him it would still be withheld."""
-        if not self._withheld:
-            return
-        released = min(conversations, self._withheld)
-        share = released / self._withheld
-        self._multiply([math.exp(share * gain) for gain in self._gains], caller)
-        self._withheld -= released
-        self._gains = [(1.0 - share) * gain for gain in self._gains]
-
-    def _multiply(self, factors: Sequence[float], caller: str) -> None:
         parts = self.parts
         for i, factor in enumerate(factors):
             grown = parts[i] * factor
@@ -152,18 +122,39 @@ class Wealth:
         ratios = self._others.get(caller)
         if ratios is None:
             # One who has only ever lowered the wealth cannot be who made it.
-            if max(factors) <= 1.0 or not self._room():
+            if max(factors) <= 1.0:
                 return
+            self._make_room()
             ratios = self._others[caller] = [1.0] * len(parts)
         for i, factor in enumerate(factors):
             ratios[i] = min(RICH, ratios[i] / factor)
 
-    def _room(self) -> bool:
-        """Make room for one more caller, in the place of who has done least."""
+    def withhold(self, factors: Sequence[float], *, caller: str = "") -> None:
+        """Settle a bet on an outcome of stable, but keep its gains back."""
+        self.settle([min(1.0, factor) for factor in factors], caller=caller)
+        self._withheld += 1.0
+        for i, factor in enumerate(factors):
+            if factor > 1.0:
+                self._gains[i] += math.log(factor)
+
+    def release(self, chance: float, *, caller: str = "") -> None:
+        """Settle what belongs to an outcome of the candidate of what is withheld. It is the doing
+        of that outcome's caller: without him it would still be withheld."""
+        if not self._withheld:
+            return
+        released = min(RELEASED * (1.0 - chance) / chance, self._withheld)
+        share = released / self._withheld
+        self.settle([math.exp(share * gain) for gain in self._gains], caller=caller)
+        self._withheld -= released
+        self._gains = [(1.0 - share) * gain for gain in self._gains]
+
+    def _make_room(self) -> None:
+        """Make room for one more caller: of the few who were told apart first, who has done least
+        is so no more. To look at all of them would take as long as all else together."""
         if len(self._others) >= CALLERS:
-            least = max(self._others, key=lambda caller: self._left(self._others[caller]))
+            oldest = islice(self._others.items(), LOOKED_AT)
+            least, _ = max(oldest, key=lambda one: self._left(one[1]))
             del self._others[least]
-        return True
 
     def _left(self, ratios: Sequence[float]) -> float:
         return self.cash + sum(part * ratio for part, ratio in zip(self.parts, ratios, strict=True))

@@ -48,10 +48,11 @@ def judge_evidence(
         proven=proof.wealth if proof is not None else None,
     )
     if not on_stable or not on_candidate:
-        return say(status=Status.NO_DATA, sentence=f"{guardrail.name}: {on_candidate} "
-                   f"conversations on the candidate and {on_stable} on stable tell something")
+        return say(status=Status.NO_DATA, sentence=f"{guardrail.name}: nothing to compare yet: "
+                   f"{on_candidate} conversations of the candidate and {on_stable} of stable have "
+                   "told")
     words = _words(guardrail, leading, candidate, stable)
-    weighed = f"evidence {_number(wealth)}, bar {_number(bar)}"
+    weighed = f"evidence {wealth_in_words(wealth)}, bar {wealth_in_words(bar)}"
     if wealth < bar:
         sentence = f"{guardrail.name}: {words}: {weighed}"
         decided = test.seconds_to(bar, now) if wealth > 1.0 else None
@@ -67,7 +68,7 @@ def judge_evidence(
         if wealth < OVERWHELMING * bar and now - reached < PATIENCE:
             return say(status=Status.BREACH, lone_caller=lone, sentence=(
                 f"{guardrail.name}: {words}: {weighed}; without the key {lone} it is "
-                f"{_number(worst[1])}, so others are waited for"))
+                f"{wealth_in_words(worst[1])}, so others are waited for"))
     action, why = act(guardrail, lone, wealth)
     return say(status=Status.BREACH, sentence=f"{guardrail.name}: {words}: {weighed}{why}",
                action=action, lone_caller=lone)
@@ -77,14 +78,14 @@ def _proof(proof: SequentialTest, now: float) -> str:
     """Return how far it is proven that the candidate is no worse, in words."""
     wealth = proof.wealth
     if wealth >= PROVEN:
-        return f"; proven no worse (evidence {_number(wealth)})"
-    words = f"; not yet proven no worse (evidence {_number(wealth)} of {PROVEN:g}"
+        return f"; proven no worse (evidence {wealth_in_words(wealth)})"
+    words = f"; not yet proven no worse (evidence {wealth_in_words(wealth)} of {PROVEN:g}"
     left = proof.seconds_to(PROVEN, now)
     return words + (f", in about {in_words(left)})" if left is not None else ")")
 
 
-def _number(wealth: float) -> str:
-    """Return a wealth as people read it: 0.31, 12, 1 240, more than a billion."""
+def wealth_in_words(wealth: float) -> str:
+    """Return evidence as people read it: 0.31, 12, 1 240, over a billion."""
     if wealth >= 1e9:
         return "over a billion"
     return f"{wealth:,.0f}".replace(",", " ") if wealth >= 10 else f"{wealth:.2g}"
@@ -100,9 +101,10 @@ def _words(guardrail: Guardrail, detector: Detector, candidate: Window, stable: 
         return f"the candidate failed {bad[1]} of {units[1]} {what} where stable fails {share}"
     if detector.name == "tail":
         share = f"{bad[0] / max(1, units[0]) * 100:.2g} %"
-        return (f"{bad[1]} of the candidate's {units[1]} conversations were as slow as the "
-                f"slowest of stable ({share} of its own)")
+        return (f"{bad[1]} of the candidate's {units[1]} conversations had a turn among stable's "
+                f"slowest 0.5 % ({share} of stable's own)")
     theirs, ours = (figure(guardrail.metric, window.value(guardrail.metric))
                     for window in (candidate, stable))
     what = "mean" if measure in (Measure.SCORE, Measure.TOKENS, Measure.COST) else "median"
-    return f"{what} {theirs} where stable has {ours}, over {units[1]} conversations"
+    when = ", after their first minutes" if detector.name.startswith("later_") else ""
+    return f"{what} {theirs} where stable has {ours}, over {units[1]} conversations{when}"
