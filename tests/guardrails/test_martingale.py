@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 import math
 import random
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -12,7 +13,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from tests.guardrails.outcomes import experienced, tell, turns
 
-from coalmine.guardrails import Outcome
+from coalmine.guardrails import Attempt, Outcome
 from coalmine.guardrails.evidence import Evidence, Question
 from coalmine.guardrails.measure import Measure
 from coalmine.guardrails.sample_ratio import SampleRatio
@@ -124,20 +125,52 @@ def test_the_split_is_a_fair_bet(chance: float) -> None:
     assert chance * totals[0] + (1.0 - chance) * totals[1] == pytest.approx(1.0)
 
 
-@pytest.mark.parametrize("first", [0.5, 1.0, 2.0])
+@pytest.mark.parametrize(("first", "growth"), [(0.5, 1.0), (2.0, 1.0), (1.0, 1.1), (1.0, 0.9)])
 @pytest.mark.parametrize("fewer", [False, True])
-def test_an_arm_with_fewer_turns_in_the_same_time_is_no_slower(first: float, fewer: bool) -> None:
-    """Longer answers leave time for fewer of them; first turns are quicker or slower than later."""
+def test_an_arm_with_fewer_turns_in_the_same_time_is_no_slower(
+    first: float, growth: float, fewer: bool
+) -> None:
+    """Longer answers leave time for fewer of them; first turns are quicker or slower than later
+    ones, and each is slower or quicker than the one before."""
     draw = random.Random(1)
-    evidence = Evidence([Question(Measure.TTFT, 0.0)], horizon=3600.0)
+    question = Question(Measure.TTFT, 0.0)
+    evidence = Evidence([question], horizon=3600.0)
     for number in range(4000):
         candidate = draw.random() < 0.5
         own = draw.lognormvariate(-1.0, 0.4)
-        outcomes = [{"ttft": own * (1.0 if turn else first) * draw.lognormvariate(0.0, 0.5)}
+        outcomes = [{"ttft": own * (growth**turn if turn else first)
+                     * draw.lognormvariate(0.0, 0.5)}
                     for turn in range(1 if candidate is fewer else 4)]
         tell(evidence, turns(f"c{number}", outcomes, at=2.0 * number, gap=0.1,
                              candidate=candidate, chance=0.5))
-    assert evidence.tests[Question(Measure.TTFT, 0.0)].wealth < 20.0
+    assert evidence.tests[question].wealth < 20.0
+
+
+@pytest.mark.parametrize(("longer", "weight"), [(1.0, 0.05), (3.0, 0.05), (3.0, 0.25), (3.0, 0.5)])
+def test_good_answers_that_come_later_than_failures_accuse_nobody(
+    longer: float, weight: float
+) -> None:
+    """Failures are there at once, on both arms; the candidate's answers take three times as long,
+    and a worker tells after a second that they are waited for."""
+    highest = 0.0
+    for seed in range(5):
+        draw = random.Random(seed)
+        evidence = Evidence([Question(Measure.ERRORS, 0.1)], horizon=3600.0)
+        events: list[tuple[float, Attempt]] = []
+        for number in range(3000):
+            asked, candidate = number / 30.0, draw.random() < weight
+            bad = draw.random() < 0.02
+            took = 0.1 if bad else 15.0 * (longer if candidate else 1.0)
+            outcomes: list[dict[str, Any]] = [{"outcome": Outcome.ERROR if bad else Outcome.OK,
+                                               "seconds": took, "at": asked + took}]
+            if not bad:
+                outcomes.insert(0, {"outcome": Outcome.WAITING, "seconds": 1.0, "at": asked + 1.0})
+            events += [(one.at, replace(one, first_turn=True)) for one in turns(
+                f"c{number}", outcomes, candidate=candidate, chance=weight)]
+        for _, attempt in sorted(events, key=lambda event: event[0]):
+            evidence.add(attempt)
+            highest = max(highest, evidence.tests[Question(Measure.ERRORS, 0.1)].wealth)
+    assert highest < 100.0
 
 
 def test_healthy_rollouts_rarely_reach_a_bar() -> None:

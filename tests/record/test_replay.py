@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import random
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import Any
@@ -11,10 +12,11 @@ import pytest
 from typer.testing import CliRunner
 
 from coalmine.cli.main import app
-from coalmine.guardrails import Attempt
+from coalmine.guardrails import Attempt, Outcome
 from coalmine.record.events import Closed, Reader
 from coalmine.record.replay import Moment, Replay
 from coalmine.rollout.policy import ServicePolicy
+from coalmine.routing import Arm
 from coalmine.sim.conversations import events
 from coalmine.sim.scenarios import named
 
@@ -63,7 +65,7 @@ def test_a_bad_candidate_is_rolled_back_by_the_defaults(
 def test_nothing_is_decided_on_a_healthy_candidate(replayed: Any) -> None:
     """All that happens is the beginning."""
     replay, moments = replayed(simulated("healthy"))
-    assert [moment.what for moment in moments] == ["start", "recorded"]
+    assert [moment.what for moment in moments] == ["start", "recorded", "end"]
     found = replay.result().to_document()
     assert found["decision"] == "none"
     assert found["at"] is None
@@ -100,8 +102,30 @@ def test_one_caller_alone_only_pauses(replayed: Any) -> None:
 def test_a_dry_run_decides_nothing(replayed: Any) -> None:
     """That is what a replay with it shows."""
     dry = [{"name": "errors", "metric": "error_rate", "rule": "evidence", "dry_run": True}]
-    replay, _ = replayed(simulated("dead", 300.0), guardrails=dry)
+    replay, moments = replayed(simulated("dead", 300.0), guardrails=dry)
     assert replay.result().decision == "none"
+    (told,) = [moment for moment in moments if moment.what == "dry run"]
+    assert told.guardrail == "errors"
+    assert told.reason.startswith("errors: the candidate failed ")
+
+
+def test_long_answers_that_come_later_than_failures_are_no_fault(replayed: Any) -> None:
+    """As live: it is known that they are waited for, though the events only say how they ended."""
+    draw = random.Random(1)
+    made = []
+    for number in range(2000):
+        candidate, asked, bad = draw.random() < 0.25, number / 30.0, draw.random() < 0.02
+        took = 0.1 if bad else 45.0 if candidate else 15.0
+        made.append(Attempt(
+            at=asked + took, service="chat", release="v2" if candidate else "v1",
+            arm=Arm.CANDIDATE if candidate else Arm.STABLE, deployment="",
+            outcome=Outcome.ERROR if bad else Outcome.OK, conversation=f"c{number}", chance=0.25,
+            first_turn=True, evidence=True, seconds=took))
+    made.sort(key=lambda attempt: attempt.at)
+    errors = [{"name": "errors", "metric": "error_rate", "rule": "evidence"}]
+    replay, moments = replayed(made, guardrails=errors)
+    assert replay.result().decision == "none"
+    assert moments[-1].verdict.findings[0].evidence < 20.0
 
 
 def test_without_events_there_is_no_decision(replayed: Any) -> None:
@@ -147,6 +171,31 @@ def test_people_read_it_in_a_sentence(run: Any) -> None:
     done = run(dead())
     assert "first decision: rollback by errors, after " in done.stdout.splitlines()[-1]
     assert "no decision in 0 conversations" in run([]).stdout
+
+
+def test_at_the_end_each_guardrail_says_how_far_it_is(run: Any) -> None:
+    """Where nothing was decided one wants to know how close it was."""
+    done = run([json.dumps(event) for event in events(named("healthy", seconds=600.0, seed=5))])
+    assert done.exit_code == 0
+    said = done.stdout.split(" end ")[1]
+    for word in ("step 1 soaks for", "errors: the candidate failed", "ttft: ", "bar 1 000",
+                 "no decision in"):
+        assert word in said
+
+
+@pytest.mark.parametrize(("old", "new", "hint"), [
+    ('"v2"', '"next"', "the events name the releases now (stable), next (candidate)"),
+    ('"t"', '"time"', "see docs/replay.md"),
+])
+def test_events_that_the_policy_cannot_judge_are_an_error(
+    run: Any, old: str, new: str, hint: str
+) -> None:
+    """A check that passes because nothing was looked at is worse than none."""
+    lines = [line.replace(old, new).replace('"v1"', '"now"') for line in dead()]
+    done = run(lines, "--json")
+    assert done.exit_code == 1
+    assert "no event could be judged" in done.output
+    assert hint in done.output.replace("\n", " ")
 
 
 def test_bad_lines_are_left_out_and_told(run: Any) -> None:

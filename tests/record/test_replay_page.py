@@ -9,9 +9,14 @@ from typing import Any
 import pytest
 
 from coalmine.record.events import REASONS, Closed, Reader, to_event
+from coalmine.record.replay import Replay
 from coalmine.rollout import read_policy
+from coalmine.rollout.policy import ServicePolicy
+from coalmine.sim.conversations import events
+from coalmine.sim.scenarios import named
 
-PAGE = (Path(__file__).parents[2] / "docs" / "replay.md").read_text("utf-8")
+DOCS = Path(__file__).parents[2] / "docs"
+PAGE = (DOCS / "replay.md").read_text("utf-8")
 SMALL = "services: {chat: {releases: {v1: {slot: blue}}, stable: v1}}\n"
 
 
@@ -73,3 +78,18 @@ def test_the_policys_line_can_be_used_and_shows_the_defaults() -> None:
     assert line is not None
     assert read_policy(line[1] + SMALL, "coalmine.yaml").record == read_policy(
         "record: {}\n" + SMALL, "coalmine.yaml").record
+
+
+@pytest.mark.parametrize(("page", "scenario", "line"), [
+    ("replay.md", "errors", r"^ +00:09:06  rollback      0 %  (errors: .*)$"),
+    ("verdicts.md", "dead", r"^> (errors: .*)$"),
+])
+def test_examples_are_what_a_simulated_canary_gives(page: str, scenario: str, line: str) -> None:
+    """With the default guardrails and the default seed."""
+    found = re.search(line, (DOCS / page).read_text("utf-8"), re.MULTILINE)
+    assert found is not None
+    policy = ServicePolicy.model_validate(
+        {"releases": {"v1": {"slot": "blue"}, "v2": {"slot": "green"}}, "stable": "v1"})
+    replay = Replay("chat", policy)
+    *_, last = replay.run(Reader("chat").events(events(named(scenario))))
+    assert last.reason == found[1]

@@ -35,6 +35,23 @@ DOUBTFUL = {
         service("rollout:\n  holdback: 0"),
         (8, "services.chat.rollout.holdback"),
     ),
+    **{what: (service(f"guardrails:\n  - {{name: e, metric: error_rate, max: 0.5}}\n"
+                      f"  - {{name: a, metric: {guardrail}}}"),
+              (9, f"services.chat.guardrails[1].{field}"))
+       for what, guardrail, field in (
+           ("milliseconds", "ttft_p99, max: 800", "max"),
+           ("the objective in milliseconds", "ttft_p99, slo: 800, max_slo_ratio: 2", "slo"),
+           ("a score that is too good", "score, max: 0.8", "max"),
+           ("too many that are answered", "availability, max: 0.99", "max"),
+           ("a limit that acts alone anyway", "error_rate, max: 0.1, alone: true", "alone"),
+           ("a burn rate of one window", "error_rate, slo: 0.999, max_burn_rate: 14", "for"),
+           ("what nothing can corroborate", "throughput, min_ratio: 0.5", "metric"),
+       )},
+    "nothing to prove": (
+        service("rollout:\n  steps:\n    - {weight: 5}\n"
+                "    - {weight: 100, require: evidence}"),
+        (10, "services.chat.rollout.steps[1].require"),
+    ),
     "may finish": (
         service("sessions: {on_rollback: finish}"),
         (7, "services.chat.sessions.on_rollback"),

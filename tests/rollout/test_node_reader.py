@@ -343,7 +343,7 @@ BAD = {
         [
             (
                 "10: services.chat.guardrails[1].alpha: the guardrails' alpha add up to 0.016, "
-                "more than the service's 0.01"
+                "more than the service's 0.01: lower one of them, or raise alpha of the service"
             )
         ],
     ),

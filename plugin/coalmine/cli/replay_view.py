@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 from coalmine.cli.text import one_line
 from coalmine.record.events import REASONS
@@ -13,6 +13,12 @@ def moment_line(moment: Moment, began: float) -> str:
     """Return what happened, when since the beginning, and why."""
     return (f"{_clock(moment.at - began)}  {moment.what:<9} {moment.weight:>5g} %  "
             f"{one_line(moment.reason, limit=2000)}")
+
+
+def finding_lines(moment: Moment) -> list[str]:
+    """Return what each guardrail says at the end, a line each."""
+    findings = moment.verdict.findings if moment.verdict is not None else ()
+    return [f"{'':13}{one_line(finding.sentence, limit=2000)}" for finding in findings]
 
 
 def _clock(seconds: float) -> str:
@@ -36,3 +42,17 @@ def result_line(found: Decision) -> str:
         return f"no decision in {seen}"
     by = f" by {found.guardrail}" if found.guardrail else ""
     return f"first decision: {found.decision}{by}, after {seen}"
+
+
+def why_none(strangers: Mapping[str, str], releases: Sequence[str], stable: str) -> str:
+    """Return what to do when nothing could be judged.
+
+    Args:
+        strangers: releases that the policy does not name, and their arms.
+        releases: those that it names; stable: which of them is stable.
+    """
+    if not strangers:
+        return "see docs/replay.md for the format; what was left out stands above"
+    theirs = ", ".join(f"{name} ({arm})" for name, arm in strangers.items())
+    return (f"the events name the releases {theirs}, the policy {', '.join(releases)} (stable: "
+            f"{stable}): give the policy those names")

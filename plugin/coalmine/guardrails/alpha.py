@@ -68,7 +68,7 @@ def misfits(guardrails: Sequence[Any], alpha: float) -> Iterable[tuple[int, str]
         used += own
         if used > alpha * (1 + 1e-9):
             yield place, (f"the guardrails' alpha add up to {used:g}, more than the service's "
-                          f"{alpha:g}")
+                          f"{alpha:g}: lower one of them, or raise alpha of the service")
             return
     if sharing is not None and used >= alpha * (1 - 1e-9):
         yield sharing, (f"nothing of the service's alpha ({alpha:g}) is left for it: the others "

@@ -59,7 +59,7 @@ RAREST = 1e-6
 MEMORY = 2000.0
 """First turns of stable after which its failure share is remembered half."""
 
-TURNS = 8
+TURNS = 30
 """Turns of a conversation that are told apart by their number; of later ones the last counts."""
 
 CENTRED = 50.0

@@ -269,8 +269,12 @@ class Guardrail(BaseModel):
 
 def _of_slo(values: Mapping[str, Any], metric: Any) -> Iterator[tuple[tuple[str, ...], str]]:
     slo, ratio, burn = (values.get(name) for name in ("slo", "max_slo_ratio", "max_burn_rate"))
-    if (slo is None) != (ratio is None and burn is None):
-        yield (), "slo goes together with max_slo_ratio (latencies) or max_burn_rate (rates)"
+    if slo is None and ratio is not None:
+        yield ("max_slo_ratio",), "max_slo_ratio is a multiple of slo: give one, such as slo: 800ms"
+    elif slo is None and burn is not None:
+        yield ("max_burn_rate",), "max_burn_rate needs slo, the part that must go well: slo: 0.999"
+    elif slo is not None and ratio is None and burn is None:
+        yield ("slo",), "slo goes together with max_slo_ratio (latencies) or max_burn_rate (rates)"
     if slo is None or not isinstance(metric, Metric):
         return
     if burn is None and not metric.is_latency:

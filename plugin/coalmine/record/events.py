@@ -66,6 +66,10 @@ class Closed:
 Event = Attempt | Closed
 
 
+STRANGERS = 10
+"""Unknown releases that are remembered by name."""
+
+
 class Reader:
     """Reads the events of one rollout.
 
@@ -78,6 +82,8 @@ class Reader:
         stable, candidate: the releases, as far as they are known by now.
         faults: how many events were left out, or had something left out, by reason
             (:data:`REASONS`).
+        strangers: some releases of events that were left out as of none of the two, and their
+            arms.
     """
 
     def __init__(
@@ -86,6 +92,7 @@ class Reader:
         self.stable = stable
         self.candidate = candidate
         self.faults: Counter[str] = Counter()
+        self.strangers: dict[str, str] = {}
         self._service = service
         self._order = Order()
 
@@ -144,6 +151,8 @@ class Reader:
         ):
             return "malformed"
         if not release or not self._known(release, arm):
+            if release and len(self.strangers) < STRANGERS:
+                self.strangers[release] = arm.value if arm is not None else "no arm"
             return "unknown_release"
         talks = conversation not in _NO_CONVERSATION
         refused = self._order.turn(at, conversation if talks else "", turn)

@@ -10,8 +10,9 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
-from coalmine.guardrails import Attempt, Verdict
+from coalmine.guardrails import Attempt, Status, Verdict
 from coalmine.record.events import Closed
+from coalmine.record.waiting import with_waiting
 from coalmine.rollout import events as ev
 from coalmine.rollout.advance import Observed, next_event, step_over
 from coalmine.rollout.policy import ServicePolicy
@@ -37,7 +38,8 @@ class Moment:
     Attributes:
         at: the events' time, seconds.
         what: ``recorded`` (another weight was drawn with), ``start``, ``step``, ``promote``,
-            ``pause``, ``rollback``, ``promoted``.
+            ``pause``, ``rollback``, ``promoted``, ``dry run`` (what a guardrail that never acts
+            saw first), ``end`` (of the events, while it would still run).
         weight: percent: the recorded one, or the policy's.
         reason: in words.
         guardrail: the guardrail that decided, None when none did.
@@ -100,11 +102,12 @@ class Replay:
         self.first: Decision | None = None
         self._next = self._again = 0.0
         self._drawn: float | None = None
+        self._seen_dry: set[str] = set()
 
     def run(self, events: Iterable[Attempt | Closed]) -> Iterator[Moment]:
         """Yield what happens, in order; ends with the events, or when there is nothing to judge."""
         at = 0.0
-        for event in events:
+        for event in with_waiting(events):
             at = event.at
             trial = self.trial
             if trial is None:
@@ -125,6 +128,17 @@ class Replay:
                     return
         if self._runs():
             yield from self._look(at)
+        if self._runs():
+            yield self._end(at)
+
+    def _end(self, at: float) -> Moment:
+        service, trial = self.service, self.trial
+        assert service is not None
+        assert trial is not None
+        over, waiting = step_over(service, at, trial.step_conversations)
+        verdict = trial.verdict(service, at, over=over, waiting=waiting)
+        return Moment(at, "end", service.weight, verdict.reason if verdict else service.reason,
+                      None, verdict)
 
     def _runs(self) -> bool:
         return self.service is not None and self.service.phase in ROLLOUT_RUNS
@@ -167,6 +181,7 @@ class Replay:
             assert service is not None
             over, waiting = step_over(service, now, trial.step_conversations)
             verdict = trial.verdict(service, now, over=over, waiting=waiting)
+            yield from self._dry(now, service, verdict)
             event = next_event(service, Observed(
                 now=now, verdict=verdict, step_conversations=trial.step_conversations,
                 last_candidate=trial.last_candidate))
@@ -177,6 +192,15 @@ class Replay:
             if after.rollout is not None:
                 trial.follow(after.rollout)
             yield self._moment(now, service, after, event, verdict)
+
+    def _dry(self, now: float, service: Service, verdict: Verdict | None) -> Iterator[Moment]:
+        """Tell when a guardrail that never acts sees a breach for the first time."""
+        for finding in verdict.findings if verdict else ():
+            name = finding.guardrail.name
+            if (finding.guardrail.dry_run and finding.status is Status.BREACH
+                    and name not in self._seen_dry):
+                self._seen_dry.add(name)
+                yield Moment(now, "dry run", service.weight, finding.sentence, name, verdict)
 
     def _moment(self, now: float, before: Service, after: Service, event: ev.Event,
                 verdict: Verdict | None) -> Moment:

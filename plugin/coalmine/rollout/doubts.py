@@ -4,9 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from coalmine.guardrails.guardrail import Action, Rule
+from coalmine.guardrails.alpha import question_of
+from coalmine.guardrails.guardrail import Action, Guardrail, Metric, Rule
 from coalmine.rollout.policy import Policy, ServicePolicy
 from coalmine.rollout.problems import Path
+
+LONG = 300.0
+"""Seconds from which on a limit of a latency is doubted: milliseconds were meant."""
+
+BETTER = frozenset({Metric.AVAILABILITY, Metric.SCORE, Metric.THROUGHPUT})
+"""What is better when there is more of it."""
 
 Doubt = tuple[Path, str, str]
 """Where it is, what is doubtful, and what to do."""
@@ -40,6 +47,17 @@ def _doubts_of(service: ServicePolicy) -> Iterator[Doubt]:
             "none rolls back, so only a person can",
             "give one of them action: rollback",
         )
+    for number, guardrail in enumerate(service.guardrails):
+        for field, message, hint in _of_guardrail(guardrail):
+            yield ("guardrails", number, *field), message, hint
+    for number, step in enumerate(plan.steps):
+        if step.require and step.weight >= 100:
+            yield (
+                ("rollout", "steps", number, "require"),
+                ("at weight 100 every new conversation is the candidate's, so nothing more can be "
+                "proven: the step may wait for ever"),
+                "ask for evidence in a step before it",
+            )
     comparing = [g.name for g in service.guardrails if g.relative or g.rule is Rule.EVIDENCE]
     if plan.holdback == 0 and plan.bake > 0 and comparing:
         yield (
@@ -59,4 +77,37 @@ def _doubts_of(service: ServicePolicy) -> Iterator[Doubt]:
             ("sessions", "grace"),
             "with 0 a live conversation whose id was not seen yet counts as new and may be moved",
             "give 60s",
+        )
+
+
+def _of_guardrail(guardrail: Guardrail) -> Iterator[Doubt]:
+    """Find what is doubtful in one guardrail; where within it."""
+    metric = guardrail.metric
+    for field in ("max", "slo"):
+        value = getattr(guardrail, field)
+        if metric.is_latency and value is not None and value >= LONG:
+            yield (field,), f"{value:g} seconds is a long time", "latencies are in seconds: 0.8"
+    for field in ("max", "max_ratio", "max_increase"):
+        if metric in BETTER and getattr(guardrail, field) is not None:
+            lower = {"max": "min"}.get(field, "min_ratio")
+            yield (
+                (field,),
+                f"more {metric.value} is better, and this acts when there is too much",
+                f"give {lower}",
+            )
+    if guardrail.alone and not guardrail.relative:
+        yield ("alone",), "a limit that does not compare with stable acts alone anyway", "leave out"
+    if guardrail.max_burn_rate is not None and guardrail.short == guardrail.seconds:
+        yield (
+            ("for",),
+            f"both windows of the burn rate are {guardrail.seconds:g} s",
+            "give for: 1h, of which the short one is a twelfth",
+        )
+    if (guardrail.relative and not guardrail.alone and guardrail.does is Action.ROLLBACK
+            and question_of(guardrail) is None):
+        yield (
+            ("metric",),
+            (f"no evidence on {metric.value} can corroborate a breach, so it pauses, and rolls "
+            "back when nobody has come within the timebox"),
+            "say so with action: pause, or take it at its word with alone: true",
         )

@@ -10,10 +10,11 @@ import typer
 
 from coalmine.cli.files import read_text
 from coalmine.cli.one_service import one_service
-from coalmine.cli.replay_view import faults_line, moment_line, result_line
+from coalmine.cli.replay_view import faults_line, finding_lines, moment_line, result_line, why_none
 from coalmine.record.events import Reader
 from coalmine.record.replay import Replay
 from coalmine.record.sources import read_source
+from coalmine.release import CoalmineError
 from coalmine.rollout.policy_file import read_policy
 
 
@@ -29,10 +30,7 @@ def replay(
         bool, typer.Option("--json", help="End with the first decision, one line of JSON.")
     ] = False,
 ) -> None:
-    """Would this policy have stopped that rollout? Judge recorded events by a policy.
-
-    Prints when steps would have ended and what guardrails would have done, and why.
-    """
+    """Would this policy have stopped that rollout? Prints what would have happened, and why."""
     name, rules = one_service(read_policy(read_text(policy), str(policy)), service)
     others = [release for release in rules.releases if release != rules.stable]
     candidate = others[0] if len(others) == 1 else None
@@ -40,8 +38,12 @@ def replay(
     run = Replay(name, rules, candidate)
     for moment in run.run(reader.events(read_source(events))):
         print(moment_line(moment, run.began))
+        if moment.what == "end":
+            print(*finding_lines(moment), sep="\n")
     if reader.faults:
         print(faults_line(reader.faults))
     found = run.result()
     print(json.dumps(found.to_document()) if as_json else result_line(found))
-
+    if run.trial is None or not any(run.trial.attempts.values()):
+        raise CoalmineError("no event could be judged",
+                            why_none(reader.strangers, list(rules.releases), rules.stable))
