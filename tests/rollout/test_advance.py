@@ -125,6 +125,14 @@ def test_a_step_does_not_end_while_the_verdict_holds(rolled: Make) -> None:
     assert isinstance(due(rolled(), 1600.0, verdict=verdict(Decide.PROMOTE)), StepOver)
 
 
+def test_a_step_that_required_evidence_says_that_it_is_proven(rolled: Make) -> None:
+    """In the log; that it has soaked would be half of it."""
+    service = rolled(step={"require": "evidence"})
+    found = due(service, 1600.0, verdict=verdict(Decide.PROMOTE))
+    assert isinstance(found, StepOver)
+    assert apply(service, found).reason == "soak and minimum reached, and proven no worse"
+
+
 def test_a_step_that_is_to_be_approved_waits_for_a_person(rolled: Make, event: Make) -> None:
     """For as long as it takes, also without traffic; guardrails still act."""
     service = rolled(event(Promote, at=1001.0), event(StepOver, at=4700.0))

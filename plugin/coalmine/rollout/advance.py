@@ -42,6 +42,10 @@ class Observed:
     behind: tuple[str, ...] = ()
 
 
+PROVEN_TOO = "soak and minimum reached, and proven no worse"
+"""Why a step ended that requires evidence."""
+
+
 def step_over(service: Service, now: float, conversations: int) -> tuple[bool, str]:
     """Return whether the step has soaked and has its minimum, and what is waited for if not."""
     rollout = service.rollout
@@ -107,7 +111,8 @@ def _canary(service: Service, rollout: Rollout, observed: Observed) -> ev.Event 
         return broken
     over, _ = step_over(service, observed.now, observed.step_conversations)
     if over and (observed.verdict is None or observed.verdict.decision is Decide.PROMOTE):
-        return ev.StepOver(at=observed.now, who=SELF)
+        proven = observed.verdict is not None and rollout.current_step.require is not None
+        return ev.StepOver(at=observed.now, who=SELF, reason=PROVEN_TOO if proven else "")
     return _silent(rollout, observed) if rollout.waiting is None else None
 
 

@@ -38,9 +38,10 @@ services:
 
 DEFAULTS = """\
 Evidence needs no minimum: it grows with every conversation, and holds while there is too little
-([how](verdicts.md)). A candidate that fails outright is seen after three conversations of its
-own, whatever the weight; smaller regressions take as long as the traffic does. `hard-errors` is
-for what cannot be compared, and wants 30 conversations of the candidate within its window.
+([how](verdicts.md)). A candidate that fails outright is seen after three or four conversations of
+its own at small weights, some ten at 50 %; smaller regressions take as long as the traffic does.
+`hard-errors` is for what can hardly be compared, as at a weight of 99 %, and wants 30 conversations
+of the candidate within its window.
 Guardrails of your own replace all of these:
 """
 """What is said of the default guardrails."""
@@ -89,12 +90,14 @@ A guardrail has exactly one limit (`rule: static`), or `rule: evidence` and no l
   there are `min_conversations`. They do not count while stable breaks them too in the same
   minutes, or, for a rate, while the candidate's is no more than twice stable's; unless the arms
   share a `host`.
+- **One caller**: where five or more call, a limit that would hold without one of them only pauses,
+  and names his key; so do burn rates and evidence.
 - **Burn rates** (`slo` with `max_burn_rate`, of rates) are absolute limits over two windows,
   `for` and a twelfth of it, both of which must be broken: with `slo: 0.999` a failure rate of
   1.44 % burns the error budget 14.4 times too fast.
 - **Relative limits** (`max_ratio`, `min_ratio`, `max_increase`) roll back only when evidence on
-  the same metric corroborates them (20 or more), else they pause for their `timebox`. `alone:
-  true` takes them at their word.
+  the same metric corroborates them (20 or more), else they pause for their `timebox`, and roll back
+  when nobody has come by its end. `alone: true` takes them at their word.
 - **Evidence** compares all conversations of both arms by a test that may be looked at all the
   time; how is told in [verdicts.md](verdicts.md). It is there for `error_rate`, `ttft`,
   `inter_token`, `request`, `tokens_per_request`, `cost_per_request` and `score`; more of what is
