@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import random
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from typing import Any
 
 import pytest
 from tests.guardrails.outcomes import failures, turns
 
 from coalmine.gateway.circuit_breaker import BAR, CircuitBreaker
+from coalmine.guardrails import Outcome
 from coalmine.release import CoalmineError
 from coalmine.rollout import ServicePolicy, Start, apply, first_state
 from coalmine.rollout.service import Rollout
@@ -61,6 +64,25 @@ def case() -> Iterator[Case]:
     one = Case()
     yield one
     one.breaker.stop()
+
+
+def test_good_answers_that_come_later_than_failures_cut_nothing_off(case: Case) -> None:
+    """Of either arm some fail at once; the candidate's good answers take three times as long."""
+    draw = random.Random(2)
+    told = []
+    for number in range(6000):
+        asked, candidate = BEGAN + number / 100.0, draw.random() < 0.25
+        bad = draw.random() < 0.02
+        took = 0.1 if bad else 45.0 if candidate else 15.0
+        said: list[dict[str, Any]] = [{"outcome": Outcome.WAITING, "seconds": 1.0}]
+        said = [*said[:not bad], {**failures(int(bad))[0], "seconds": took}]
+        told += [replace(attempt, at=asked + attempt.seconds, first_turn=True)
+                 for attempt in turns(f"c{number}", said, candidate=candidate, chance=0.25,
+                                      caller=f"k{number % 40}")]
+    for attempt in sorted(told, key=lambda attempt: attempt.at):
+        case.breaker.add(attempt)
+    case.breaker.look()
+    assert not case.tripped
 
 
 def test_a_candidate_that_fails_outright_is_cut_off(case: Case) -> None:

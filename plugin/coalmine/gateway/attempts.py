@@ -64,7 +64,8 @@ class Accounts:
         plan: returns a service's plan, None where there is none.
         fleet: returns the deployments as they are now.
         wall: unix seconds; mono: monotonic seconds.
-        watch: is told of each attempt that is evidence as soon as it has ended.
+        watch: is told of each attempt that is evidence as soon as it has ended, and before that it
+            still runs.
     """
 
     def __init__(
@@ -299,6 +300,7 @@ class Accounts:
             # The gap that runs now is one of them: a stream that stalls is slow at once.
             attempt.inter_token = (self._mono() - running.first) / (running.gaps + 1)
             attempt.tokens = running.gaps + 1
+        self._watch(attempt)
         self._ended(attempt)
 
     def _leave(self, turn: Turn, running: OpenAttempt) -> None:

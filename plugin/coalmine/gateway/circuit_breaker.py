@@ -98,7 +98,7 @@ class CircuitBreaker:
             self._thread.join(timeout=JOIN)
 
     def add(self, attempt: Attempt) -> None:
-        """Take an attempt that is evidence. Called on the hot path."""
+        """Take an attempt that is evidence, or word that it still runs. Called on the hot path."""
         if len(self._attempts) < KEPT:
             self._attempts.append(attempt)
         if attempt.failed and attempt.arm is Arm.CANDIDATE:
