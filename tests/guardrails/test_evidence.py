@@ -6,6 +6,7 @@ import json
 import math
 import random
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -14,7 +15,7 @@ from tests.guardrails.outcomes import experienced, failures, tell, turns
 from coalmine.guardrails import Attempt, Outcome
 from coalmine.guardrails import evidence as module
 from coalmine.guardrails.admission import ACTIVE, ADMITTED
-from coalmine.guardrails.evidence import UNITS, Evidence, Question
+from coalmine.guardrails.evidence import LATEST, UNITS, Evidence, Question
 from coalmine.guardrails.measure import Measure
 from coalmine.guardrails.units import OPENING
 from coalmine.routing import Arm
@@ -172,6 +173,63 @@ def test_an_opening_is_told_after_a_time_not_at_the_end() -> None:
     told = opening.counts.units[1]
     evidence.pass_time(1000.0 + OPENING)
     assert opening.counts.units[1] == told + 1
+
+
+@pytest.mark.parametrize("slower", [1.0, 10.0])
+def test_a_turn_that_runs_when_the_opening_ends_counts_by_what_is_known_of_it(slower: float
+                                                                              ) -> None:
+    """Ten times slower per token it takes 200 s: what never ends in time is not left out."""
+    question = Question(Measure.INTER_TOKEN, 0.1)
+    evidence = Evidence([question], horizon=3600.0)
+    draw = random.Random(1)
+    events = []
+    for number in range(600):
+        candidate, asked = draw.random() < 0.3, 2.0 * number
+        gap = 0.02 * draw.lognormvariate(0.0, 0.3) * (slower if candidate else 1.0)
+        seconds = 1000 * gap
+        said: list[dict[str, Any]] = [
+            {"outcome": Outcome.WAITING, "seconds": waited, "inter_token": gap}
+            for waited in (1.0, 60.0) if waited < seconds]
+        said.append({"seconds": seconds, "inter_token": gap})
+        events += [replace(attempt, at=asked + attempt.seconds, first_turn=True)
+                   for attempt in turns(f"c{number}", said, candidate=candidate, chance=0.3)]
+    for attempt in sorted(events, key=lambda attempt: attempt.at):
+        evidence.add(attempt)
+    opening, _ = evidence.tests[question].detectors
+    assert opening.counts.units[1] > 100
+    assert (opening.wealth.total > 1000.0) is (slower > 1.0)
+
+
+@pytest.mark.parametrize(("seconds", "opening"), [(5.0, OPENING), (100.0, 300.0), (500.0, LATEST)])
+def test_openings_last_as_long_as_stables_answers_take(seconds: float, opening: float) -> None:
+    """Three times as long as the slow ones: what takes longer than that is slow whatever comes."""
+    evidence = Evidence([ERRORS], horizon=3600.0)
+    for number in range(200):
+        tell(evidence, turns(f"s{number}", [{"seconds": seconds}], candidate=False,
+                             at=float(number)))
+    evidence.pass_time(400.0)
+    tell(evidence, turns("c", [{}], candidate=True, at=400.0), close=False)
+    ends = evidence._units["c"].ends
+    assert ends - 400.0 == pytest.approx(opening, rel=0.02)
+
+
+def test_later_turns_are_seen_though_people_think_for_long() -> None:
+    """Two minutes between turns: all but the first come after the opening."""
+    evidence = Evidence([SCORE], horizon=3600.0)
+    draw = random.Random(1)
+    attempts = []
+    for number in range(400):
+        candidate = draw.random() < 0.3
+        said = [{"score": draw.uniform(0.8, 1.0) - (0.3 if candidate and turn else 0.0)}
+                for turn in range(4)]
+        attempts += turns(f"c{number}", said, candidate=candidate, chance=0.3, at=10.0 * number,
+                          gap=120.0)
+    for attempt in sorted(attempts, key=lambda attempt: attempt.at):
+        evidence.add(attempt)
+    opening, later = evidence.tests[SCORE].detectors
+    assert (opening.name, later.name) == ("mean", "later_mean")
+    assert opening.wealth.total < 20.0
+    assert later.wealth.total > 1000.0
 
 
 def test_latencies_are_left_out_while_the_loads_are_not_comparable() -> None:
