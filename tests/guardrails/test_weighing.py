@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 from tests.guardrails.outcomes import failures, tell, turns
 
-from coalmine.guardrails import Action, Decide, Outcome, Status, Window, weigh
+from coalmine.guardrails import Action, Decide, Status, Window, weigh
 from coalmine.guardrails.alpha import bars, misfits, question_of
 from coalmine.guardrails.evidence import Evidence
 from coalmine.guardrails.guardrail import DEFAULT_GUARDRAILS, Guardrail
@@ -183,21 +183,25 @@ def test_a_guardrail_can_have_more_than_its_share() -> None:
     assert list(misfits([errors(alpha=0.004), errors()], 0.008)) == []
 
 
-def test_words_of_each_measure(attempt: Make, window: Make) -> None:
+@pytest.mark.parametrize(("metric", "slow", "said"), [
+    ("ttft", 0.0, "median 300 ms where stable has 200 ms, over "),
+    ("ttft", 30.0, " conversations had a turn among stable's slowest 0.5 % (0 % of stable's own)"),
+    ("score", 0.0, "mean 0.5 where stable has 0.9, over 50 conversations"),
+])
+def test_words_of_each_measure(
+    attempt: Make, window: Make, metric: str, slow: float, said: str
+) -> None:
     """A median, a mean, or how many were as slow as stable's slowest."""
-    draw = [0.2 + 0.001 * number for number in range(200)]
-    for metric, said in (("ttft", "where stable has"), ("score", "mean ")):
-        guardrail = errors(name=metric, metric=metric)
-        question = question_of(guardrail)
-        assert question is not None
-        made = Evidence([question], horizon=3600.0)
-        for number, ttft in enumerate(draw):
-            tell(made, turns(f"c{number}", [{"ttft": ttft, "score": 0.9 - ttft,
-                                             "outcome": Outcome.OK}],
-                             candidate=number % 4 == 0, chance=0.25, at=float(number)))
-        test = made.tests[question]
-        found = judge_evidence(
-            guardrail, made, test, bar=1000.0, now=1000.0, reached=1000.0,
-            candidate=window(5, ttft=0.3, score=0.5), stable=window(5, ttft=0.2, score=0.9))
-        tail = test.leading.name == "tail"
-        assert ("as slow as the slowest" if tail else said) in found.sentence
+    guardrail = errors(name=metric, metric=metric)
+    question = question_of(guardrail)
+    assert question is not None
+    made = Evidence([question], horizon=3600.0)
+    for number in range(200):
+        ours, ttft = number % 4 == 0, 0.2 + 0.001 * (number * 37 % 200)
+        ttft = slow if slow and ours and number > 150 else ttft * (1.05 if ours else 1.0)
+        tell(made, turns(f"c{number}", [{"ttft": ttft, "score": max(0.0, 0.9 - ttft)}],
+                         candidate=ours, chance=0.25, at=float(number)))
+    found = judge_evidence(
+        guardrail, made, made.tests[question], bar=1000.0, now=1000.0, reached=1000.0,
+        candidate=window(5, ttft=0.3, score=0.5), stable=window(5, ttft=0.2, score=0.9))
+    assert said in found.sentence
