@@ -98,8 +98,28 @@ def _state(figures: dict[str, Any]) -> list[str]:
     return rows
 
 
+def _hosts(figures: dict[str, Any]) -> list[str]:
+    proved, apart = figures["proved_s"], figures["spread_ms"]
+    errors = f"{figures['errors']} of {figures['turns']} turns were errors"
+    return [
+        _row(f"`rollback.yml` to the end of its proof, {figures['gateways']} proxies on two hosts, "
+             f"{figures['rounds']} times under conversations ({errors})",
+             f"p50 {proved['p50']:.2f} s, p90 {proved['p90']:.2f} s, max {proved['max']:.2f} s",
+             "≤ 3 s", _met(proved["max"], 3.0)),
+        _row("the same, from the first proxy that applied it to the last",
+             f"p50 {apart['p50']:.0f} ms, p90 {apart['p90']:.0f} ms, max {apart['max']:.0f} ms",
+             "≤ 100 ms", _met(apart["max"], 100.0)),
+        _row("the same, until the playbook has ended", f"p50 {figures['whole_s']['p50']:.1f} s",
+             "–", ""),
+        _row("four bare hosts to all of it (`site.yml`; packages and wheels are at hand)",
+             f"{figures['site_s']:.0f} s; again {figures['site_again_s']:.0f} s", "–", ""),
+        _row("`stage.yml` to a warm slot on two hosts, simulated engines",
+             f"{figures['stage_s']:.0f} s", "–", ""),
+    ]
+
+
 PARTS = {"hooks": _hooks, "cost": _cost, "flip": _flip, "decision": _decision,
-         "state": _state}
+         "state": _state, "hosts": _hosts}
 
 
 def render(results: Path) -> str:

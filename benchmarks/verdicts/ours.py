@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from benchmarks.verdicts.judge import Finding
 from coalmine.guardrails.attempt import Attempt, Outcome
-from coalmine.guardrails.evidence import Evidence, Measure, Question
+from coalmine.guardrails.evidence import Evidence
+from coalmine.guardrails.measure import Measure
+from coalmine.guardrails.sequential import Question
 from coalmine.routing import Arm
 from coalmine.sim.scenarios import Event
 

@@ -78,6 +78,8 @@ class Gateway:
         self.asked: list[tuple[str, str, Any]] = []
         self.headers: list[dict[str, str]] = []
         self.acts: list[Act] = []
+        self.serves: str | None = ""  # who answers completions; "" is stable, None tells nobody
+        self.lags = False  # whether its workers do not apply what is commanded
         self.done = threading.Event()
         self.port = 0
         self._server: ThreadingHTTPServer | None = None
@@ -145,6 +147,10 @@ class Handler(BaseHTTPRequestHandler):
 
     def route(self, body: dict[str, Any]) -> None:
         path = [unquote(part) for part in self.path.split("/")[1:]]
+        if path == ["v1", "chat", "completions"]:
+            named = {} if self.world.serves is None else {
+                "x-coalmine-release": self.world.serves or self.world.services["chat"]["stable"]}
+            return self.say(200, {"choices": [{"message": {"content": "yes"}}]}, **named)
         if path == ["coalmine", "healthz"]:
             return self.say(200, {"status": "ok"})
         if path == ["coalmine", "api", "deployments"] and self.world.deployments is not None:
@@ -190,6 +196,8 @@ class Handler(BaseHTTPRequestHandler):
             service["step"] = service["steps"] if body.get("full") else service["step"] + 1
         elif verb == "rollback":
             service.update(weight=0, step=None)
+            for worker in service["workers"]:
+                worker["epoch"] = worker["epoch"] if self.world.lags else service["epoch"]
         return self.say(200, {**service, "changed": True})
 
 

@@ -59,6 +59,8 @@ def test_what_makes_no_sense_is_one_line_and_exit_code_1(run):
     assert done.stderr == "coalmine: no scenario is called 'daed': did you mean 'dead'?\n"
     done = run("simulate", "dead", "--weight", "101")
     assert done.stderr == "coalmine: weight=101.0: give percent, 0 to 100\n"
+    done = run("simulate", "dead", "--hours", "-1")
+    assert done.stderr == "coalmine: --hours -1: give a number, more than 0\n"
 
 
 def test_a_reader_who_has_had_enough_is_no_error(environment):

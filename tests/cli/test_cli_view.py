@@ -149,6 +149,8 @@ def test_a_grace_that_runs_is_shown_with_its_end(chat):
             "15.4 % stable 0 %, as 1 failure in 13",
         ),
         ({"against": "stable", "limit": 0.05, "stable": 0.02, "one_in": None}, "5 % stable 2 %"),
+        ({"against": "budget", "limit": 14.4, "candidate": 15.6, "stable": None},
+         "burns 15.6 × burns 14.4 × the error budget"),
         ({"against": None, "limit": None, "stable": None}, "– –"),
         ({"status": "no_data", "sentence": "e: nothing to compare with"}, "nothing to compare"),
         ({"status": "no_data"}, "– –"),

@@ -1,6 +1,7 @@
 """The controller over a real state: leads, judges, acts, and hands over."""
 
 import threading
+import time
 from collections import Counter
 from collections.abc import Callable
 from typing import Any
@@ -18,6 +19,7 @@ from coalmine.rollout import (
     Service,
     apply,
 )
+from coalmine.rollout.trial import Trial
 from coalmine.routing import BACK, Arm, Phase
 from coalmine.state import Batch, Beat, Entry, State, StateUnreachable
 
@@ -156,6 +158,27 @@ def test_one_services_fault_does_not_leave_the_others_unjudged(
     leader.turn(state)
     assert now(state).phase is Phase.ROLLED_BACK
     assert counted["coalmine_faults_total", "controller"] == 1
+
+
+def test_a_service_of_which_something_was_shipped_does_not_wait_for_the_others(
+    state: State, put: Make, ship: Make, attempt: Make, controller: Make,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Publishing the figures of twenty others would take longer than the rollback."""
+    service = put(phase=Phase.CANARY)
+    other = service.model_copy(update={"name": "a-quiet-one"})
+    assert state.swap(None, other, Entry(0, "a-quiet-one", "ann", "born", ""))
+    ship(*failures(attempt))
+    phases: dict[str, Phase] = {}
+    real = state.publish
+
+    def publish(name: str, document: dict[str, Any]) -> None:
+        phases.setdefault(name, now(state).phase)
+        real(name, document)
+
+    monkeypatch.setattr(state, "publish", publish)
+    controller().turn(state)
+    assert phases[published_name("a-quiet-one")] is Phase.ROLLING_BACK
 
 
 # draining ----------------------------------------------------------------------------------------
@@ -299,6 +322,35 @@ def test_a_long_take_over_keeps_the_lease(
     leader.turn(state)
     assert len(renewals) == 3  # and who has lost it over the reading does not act
     assert state.published(published_name("chat")) is None
+
+
+def test_evidence_that_takes_long_to_read_keeps_the_lease(
+    state: State, put: Make, opened: Make, controller: Make, until: Make, clock: Any,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Else two controllers succeed each other, and neither ever judges."""
+    put(phase=Phase.CANARY)
+    before = controller("w0")
+    assert before._lead(state)
+    before.turn(state)
+    before.stop()
+    real = Trial.restore
+
+    def slow(trial: Trial, document: Any) -> None:
+        time.sleep(LEASE + 0.5)
+        real(trial, document)
+
+    monkeypatch.setattr(Trial, "restore", slow)
+    first, other = controller("w1"), opened()
+    first.start()
+    until(lambda: first.leads)
+    rival = controller("w2", other)
+    rival.start()
+    clock.now += 1
+    published = published_name("chat")
+    until(lambda: (state.published(published) or {}).get("at") == clock.now, LEASE + 3.0)
+    assert first.leads
+    assert not rival.leads
 
 
 class Flaky:

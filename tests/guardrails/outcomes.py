@@ -7,7 +7,8 @@ from collections.abc import Iterable, Sequence
 from typing import Any
 
 from coalmine.guardrails import Attempt, Outcome
-from coalmine.guardrails.evidence import Evidence, Question
+from coalmine.guardrails.evidence import Evidence
+from coalmine.guardrails.sequential import Question
 from coalmine.routing import Arm
 
 HOUR = 3600.0

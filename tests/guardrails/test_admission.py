@@ -13,15 +13,15 @@ def flooded(flood: int, *, callers: int = ACTIVE, minute: int = 0) -> Admission:
     """After a minute in which one caller asked for so many, and others for one each."""
     door = Admission()
     for number in range(flood):
-        door.admits(f"f{minute}-{number}", "flood", 60.0 * minute)
+        door.refuses(f"f{minute}-{number}", "flood", 60.0 * minute)
     for other in range(callers - 1):
-        door.admits(f"o{minute}-{other}", f"k{other}", 60.0 * minute)
+        door.refuses(f"o{minute}-{other}", f"k{other}", 60.0 * minute)
     return door
 
 
 def admitted(door: Admission, count: int, at: float = 60.0, caller: str = "flood") -> list[str]:
     return [name for name in (f"{caller}-n{number}" for number in range(count))
-            if door.admits(name, caller, at)]
+            if not door.refuses(name, caller, at)]
 
 
 def test_who_asked_for_more_than_a_hundred_has_a_hundred_admitted() -> None:
@@ -47,8 +47,8 @@ def test_it_does_not_matter_when_one_is_heard_of_or_how_often() -> None:
     at_once = admitted(early, 400)
     admitted(late, 200)
     for number in range(700):  # more of the minute before, and of the next, become known
-        late.admits(f"x{number}", "flood", 0.0)
-        late.admits(f"y{number}", "flood", 120.0)
+        late.refuses(f"x{number}", "flood", 0.0)
+        late.refuses(f"y{number}", "flood", 120.0)
     for _ in range(3):
         assert admitted(late, 400) == at_once
 
@@ -56,9 +56,9 @@ def test_it_does_not_matter_when_one_is_heard_of_or_how_often() -> None:
 def test_who_was_refused_for_another_reason_stays_so() -> None:
     """It must not depend on how often it is told of."""
     door = Admission()
-    door.refuse("c", 5.0)
-    assert not door.admits("c", "", 5.0)
-    assert door.admits("d", "", 5.0)
+    door.refuse("c", 5.0, "full")
+    assert door.refuses("c", "", 5.0) == "full"
+    assert not door.refuses("d", "", 5.0)
 
 
 def test_it_remembers_some_minutes_only() -> None:
@@ -66,7 +66,7 @@ def test_it_remembers_some_minutes_only() -> None:
     door = Admission()
     for minute in range(100):
         for number in range(10):
-            door.admits(f"c{minute}-{number}", f"k{number}", 60.0 * minute)
+            door.refuses(f"c{minute}-{number}", f"k{number}", 60.0 * minute)
     assert len(door.to_document()) == KEPT
 
 
@@ -75,3 +75,13 @@ def test_a_take_over_decides_alike() -> None:
     door, other = flooded(500), Admission()
     other.restore(json.loads(json.dumps(door.to_document())))
     assert admitted(other, 400) == admitted(door, 400)
+
+
+def test_what_was_asked_for_in_a_forgotten_minute_is_refused() -> None:
+    """Who was refused then is known no more, and who is still heard of is slow: of these the slower
+    arm has more."""
+    door = flooded(500)
+    taken = set(admitted(door, 400))
+    refused = [f"flood-n{number}" for number in range(400) if f"flood-n{number}" not in taken]
+    assert door.refuses("later", "k1", 60.0 * (KEPT + 1)) == ""
+    assert {door.refuses(name, "flood", 60.0) for name in refused} == {"too_late"}

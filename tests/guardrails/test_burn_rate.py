@@ -48,6 +48,7 @@ def test_it_is_told_in_words_and_rolls_back_alone(rule: Make, window: Make) -> N
     arms = Arms(window(80, 20), window(100), {})
     found = judge_burn_rate(rule(), arms, arms)
     assert found.action is Action.ROLLBACK
+    assert (found.candidate, found.limit, found.against) == (pytest.approx(20.0), 10.0, "budget")
     assert found.sentence == ("g: the error budget burns at 20 over 1h and 20 over 5m "
                               "(limit 10, SLO 0.99)")
 

@@ -15,8 +15,9 @@ from tests.guardrails.outcomes import experienced, failures, tell, turns
 from coalmine.guardrails import Attempt, Outcome
 from coalmine.guardrails import evidence as module
 from coalmine.guardrails.admission import ACTIVE, ADMITTED
-from coalmine.guardrails.evidence import LATEST, UNITS, Evidence, Question
+from coalmine.guardrails.evidence import LATEST, UNITS, Evidence
 from coalmine.guardrails.measure import Measure
+from coalmine.guardrails.sequential import Question
 from coalmine.guardrails.units import OPENING
 from coalmine.routing import Arm
 
@@ -144,8 +145,9 @@ def test_a_hang_is_evidence_before_it_ends() -> None:
     tail = evidence.tests[TTFT].detectors[1]
     before = tail.wealth.total
     for number in range(5):
-        tell(evidence, turns(f"c{number}", [{"outcome": Outcome.WAITING, "ttft": 20.0}],
-                             candidate=True, at=1000.0 + number), close=False)
+        waits = {"outcome": Outcome.WAITING, "ttft": 20.0, "seconds": 20.0}
+        tell(evidence, turns(f"c{number}", [waits], candidate=True, at=1000.0 + number),
+             close=False)
     assert tail.wealth.total > 20 * before
 
 
@@ -153,13 +155,73 @@ def test_a_turn_that_waits_and_then_ends_counts_once() -> None:
     """First by its lower bounds, then by nothing more."""
     evidence = experienced([TTFT], conversations=400)
     tail = evidence.tests[TTFT].detectors[1]
-    waited, ended = turns("c", [{"outcome": Outcome.WAITING, "ttft": 20.0}, {"ttft": 60.0}],
-                          candidate=True, at=1000.0)
+    waited, ended = turns("c", [{"outcome": Outcome.WAITING, "ttft": 20.0, "seconds": 20.0},
+                                {"ttft": 60.0, "seconds": 60.0}], candidate=True, at=1000.0)
     ended.first_turn = True
     evidence.add(waited)
     after = tail.wealth.total
     evidence.add(ended)
     assert tail.wealth.total == after
+
+
+def test_a_candidate_that_is_left_because_it_is_slow_is_seen() -> None:
+    """Clients go after half a minute, from answers that take two seconds on stable: no failure,
+    but no good sign either."""
+    slower, proven = Question(Measure.REQUEST, 0.5), Question(Measure.REQUEST, 0.3, against=True)
+    for leaves, seen in ((0.4, True), (0.0, False)):
+        draw, evidence = random.Random(1), experienced([slower, proven, ERRORS], conversations=400)
+        for number in range(400):
+            candidate = draw.random() < 0.5
+            left = candidate and draw.random() < leaves
+            one: dict[str, Any] = {"seconds": draw.lognormvariate(1.0, 0.5)}
+            if left:
+                one = {"outcome": Outcome.DISCONNECT, "seconds": 30.0}
+            tell(evidence, turns(f"c{number}", [one], candidate=candidate, chance=0.5,
+                                 at=1000.0 + number))
+        assert (total(evidence, slower) > 1000.0) is seen
+        assert (total(evidence, proven) > 20.0) is not seen
+        assert total(evidence) < 20.0
+
+
+def test_a_candidate_that_has_not_answered_yet_is_not_proven_to_fail_no_more() -> None:
+    """Stable's failures are known at once, those of a candidate that hangs after its timeout."""
+    question = Question(Measure.ERRORS, 1.0, against=True)
+    for hangs, proven in ((True, False), (False, True)):
+        draw, evidence = random.Random(1), Evidence([question], horizon=3600.0)
+        for number in range(3000):
+            candidate, at = draw.random() < 0.25, number / 5.0
+            bad = draw.random() < 0.05 and not candidate
+            took = {"outcome": Outcome.WAITING, "seconds": 1.0} if candidate and hangs else {
+                "outcome": Outcome.ERROR if bad else Outcome.OK, "seconds": 1.0}
+            tell(evidence, turns(f"c{number}", [took], candidate=candidate, chance=0.25, at=at),
+                 close=False)
+        assert (total(evidence, question) > 20.0) is proven
+
+
+def test_an_answer_from_the_cache_is_no_turn_that_runs() -> None:
+    """It begins a conversation, and tells nothing of how long answers take."""
+    question = Question(Measure.REQUEST, 0.0)
+    evidence = experienced([question])
+    evidence.pass_time(2000.0)
+    before = everything(evidence)
+    shift = evidence.tests[question].detectors[0]
+    told = list(shift.counts.units)
+    tell(evidence, turns("c", [{"outcome": Outcome.WAITING}], candidate=True, at=2000.0))
+    assert everything(evidence) == before
+    assert shift.counts.units == told
+
+
+def test_a_conversation_whose_turn_runs_is_not_over() -> None:
+    """However soon the policy closes one: else its end would begin it anew, on the slower arm."""
+    evidence = Evidence([ERRORS], horizon=3600.0, idle=30.0)
+    waits = turns("c", [{"outcome": Outcome.WAITING, "seconds": 100.0}], candidate=True, at=100.0)
+    tell(evidence, waits, close=False)
+    evidence.pass_time(149.0)
+    tell(evidence, turns("c", failures(1), candidate=True, at=150.0), close=False)
+    assert evidence.callers == 1
+    evidence.pass_time(1000.0)
+    assert evidence.callers == 0
+    assert evidence.left_out == {}
 
 
 def test_an_opening_is_told_after_a_time_not_at_the_end() -> None:
@@ -322,6 +384,28 @@ def test_a_take_over_loses_no_evidence(at: int) -> None:
         assert total(heir, question) == pytest.approx(total(whole, question), rel=1e-9)
     assert heir.tests[TTFT].units == whole.tests[TTFT].units
     assert heir.callers == whole.callers
+
+
+def test_a_failure_that_is_told_later_is_told_by_whoever_is_the_controller_then(
+    evidence: Evidence
+) -> None:
+    """When stable's conversations are mostly as far."""
+    for number in range(20):
+        tell(evidence, turns(f"s{number}", [{"seconds": 10.0}] * 5, candidate=False,
+                             at=float(number)), close=False)
+    soon = turns("c", [{"seconds": 0.1}] * 3 + failures(1), candidate=True, at=100.0, gap=0.1)
+    tell(evidence, soon, close=False)
+    told = evidence.tests[ERRORS].detectors[1].wealth
+    before = list(told.parts)
+    evidence.pass_time(110.0)
+    assert told.parts == before
+    heir = Evidence([ERRORS], horizon=3600.0)
+    heir.restore(json.loads(json.dumps(evidence.to_document())))
+    for one in (evidence, heir):
+        one.pass_time(161.0)
+        one_told = one.tests[ERRORS].detectors[1].wealth
+        assert one_told.parts[-1] > 5 * before[-1]
+    assert everything(heir) == everything(evidence)
 
 
 def test_evidence_of_other_questions_is_refused() -> None:

@@ -14,9 +14,10 @@ from hypothesis import strategies as st
 from tests.guardrails.outcomes import experienced, tell, turns
 
 from coalmine.guardrails import Attempt, Outcome
-from coalmine.guardrails.evidence import Evidence, Question
+from coalmine.guardrails.evidence import Evidence
 from coalmine.guardrails.measure import Measure
 from coalmine.guardrails.sample_ratio import SampleRatio
+from coalmine.guardrails.sequential import Question
 
 EVERY = [Question(measure, margin, against) for measure in Measure
          for margin, against in ((0.0, False), (0.1, False))]
@@ -99,6 +100,75 @@ def test_no_proof_gains_while_the_candidate_is_worse_by_the_margin(
             for was, won, lost in zip(were, on_candidate[name], on_stable[name], strict=True):
                 # One bucket of the histogram is 2 %: the table is no finer.
                 assert chance * won + (1.0 - chance) * lost <= was * 1.1
+
+
+@pytest.mark.parametrize("trend", [0.97, 1.03])
+def test_a_conversations_own_turns_do_not_move_what_they_are_compared_with(trend: float) -> None:
+    """Of stable's they would: then an agent's hundred turns, each quicker than the one before,
+    would speak against the candidate."""
+    outcomes = [{"ttft": 1.0 * trend**turn, "score": 0.9, "seconds": 0.05} for turn in range(100)]
+    before = parts(SEEN)
+    on_candidate, on_stable = (after(outcomes, 0.5, candidate=arm) for arm in (True, False))
+    for name, were in before.items():
+        if name[0].endswith(">0"):
+            for was, ours, theirs in zip(were, on_candidate[name], on_stable[name], strict=True):
+                assert (ours + theirs) / 2 == pytest.approx(was, rel=1e-9, abs=1e-300), name
+
+
+@pytest.mark.parametrize(("ours", "theirs"), [(20.0, 20.0), (15.0, 30.0), (60.0, 20.0)])
+def test_an_incident_of_both_arms_accuses_nobody_however_long_answers_take(
+    ours: float, theirs: float
+) -> None:
+    """What was asked for in it is told of when it ends: earlier on the arm that is quicker."""
+    question, draw = Question(Measure.TTFT, 0.1), random.Random(1)
+    evidence = Evidence([question], horizon=3600.0)
+    events: list[Attempt] = []
+    asked = 0.0
+    for number in range(6000):
+        asked += draw.expovariate(15.0)
+        candidate = draw.random() < 0.25
+        ttft = draw.lognormvariate(-1.0, 0.5) * (8.0 if 150.0 < asked < 300.0 else 1.0)
+        took = (ours if candidate else theirs) + ttft
+        told: list[dict[str, Any]] = []
+        waited = 1.0
+        while waited < took:  # as a worker tells it
+            told.append({"at": asked + waited, "outcome": Outcome.WAITING, "seconds": waited,
+                         "ttft": min(waited, ttft)})
+            waited *= 1.5
+        told.append({"at": asked + took, "ttft": ttft, "seconds": took})
+        events += [replace(one, first_turn=True) for one in turns(
+            f"c{number}", told, candidate=candidate, chance=0.25)]
+    highest = 0.0
+    for attempt in sorted(events, key=lambda event: event.at):
+        evidence.add(attempt)
+        highest = max(highest, evidence.tests[question].wealth)
+    assert highest < 100.0
+
+
+@pytest.mark.parametrize("quicker", [1.0, 3.0])
+def test_a_candidate_whose_turns_are_quicker_fails_no_more_for_that(quicker: float) -> None:
+    """An agent's sixty turns, one in two hundred of which fails on both arms: the quicker arm's
+    failures are there sooner."""
+    question = Question(Measure.ERRORS, 0.1)
+    for seed in range(3):
+        draw, asked, events = random.Random(seed), 0.0, []
+        evidence = Evidence([question], horizon=3600.0)
+        while asked < 240.0:
+            asked += draw.expovariate(10.0)
+            candidate = draw.random() < 0.25
+            gap = 4.0 / (quicker if candidate else 1.0)
+            outcomes: list[dict[str, Any]] = []
+            while len(outcomes) < 60 and not (outcomes and outcomes[-1]):
+                outcomes.append({"outcome": Outcome.ERROR} if draw.random() < 0.005 else {})
+            outcomes = [{**outcome, "seconds": gap} for outcome in outcomes]
+            events += turns(f"c{len(events)}", outcomes, candidate=candidate, at=asked + gap,
+                            gap=gap, chance=0.25)
+        highest = 0.0
+        for attempt in sorted(events, key=lambda event: event.at):
+            if attempt.at < 240.0:
+                evidence.add(attempt)
+                highest = max(highest, evidence.tests[question].wealth)
+        assert highest < 50.0
 
 
 @given(chance=st.floats(0.001, 0.999))

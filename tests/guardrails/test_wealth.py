@@ -131,6 +131,15 @@ def test_it_never_overflows() -> None:
     assert RICH <= one.total < float("inf")
 
 
+def test_a_flood_of_what_was_withheld_does_not_overflow() -> None:
+    """Gains of a thousand conversations at 90 % are released at once where the weight falls."""
+    one = Wealth([1.0], horizon=3600.0, cash=0.0)
+    for _ in range(1000):
+        one.withhold([9.0])
+    one.release(0.001)
+    assert one.total == RICH
+
+
 def test_another_kind_of_bettor_cannot_go_on() -> None:
     """One part more is another test."""
     with pytest.raises(ValueError, match="2 parts instead of 3"):

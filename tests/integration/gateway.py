@@ -118,7 +118,7 @@ class Gateway:
         command = [
             *(sys.executable, str(Path(sys.executable).with_name("litellm"))),
             *("--config", "config.yaml", "--host", "127.0.0.1", "--port", str(self.port)),
-            *("--num_workers", str(self.setup.workers)),
+            *("--num_workers", str(self.setup.workers), "--keepalive_timeout", "180"),
         ]
         if self.setup.workers > 1:
             # uvicorn kills workers that take over 5 s to import, and LiteLLM takes longer.

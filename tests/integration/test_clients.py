@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import http.client
 import itertools
+import time
 import uuid
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
@@ -305,3 +307,27 @@ def test_without_an_id_a_subagent_is_a_conversation_of_its_own_and_each_stays(
                              *results(blocks), {"type": "text", "text": "call tool"}]}]
         assert len(set(main.releases)) == len(set(sub.releases)) == 1
         pairs.append({main.releases[0], sub.releases[0]})
+
+
+def test_a_client_may_go_on_after_it_was_idle_for_longer_than_its_library_is(
+    gateway: Gateway
+) -> None:
+    """httpx ends what is idle for 5 s, as uvicorn does: the gateway must be the more patient.
+
+    It is with `--keepalive_timeout 180`.
+    """
+    connection = http.client.HTTPConnection(gateway.url.removeprefix("http://"), timeout=10)
+    used = []
+    try:
+        for pause in (0.0, 6.5):
+            time.sleep(pause)
+            connection.request("GET", "/health/liveliness")
+            used.append(connection.sock)
+            answer = connection.getresponse()
+            assert answer.status == 200
+            answer.read()
+    except http.client.RemoteDisconnected:
+        pytest.fail("the gateway has ended a connection that was idle for 6.5 s")
+    finally:
+        connection.close()
+    assert used[0] is used[1]

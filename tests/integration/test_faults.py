@@ -11,6 +11,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import closing
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -94,7 +95,8 @@ def test_streams_that_run_during_a_rollback_end_where_they_began(
     """Ten long streams on v2 complete on v2; rolled_back comes only after the last one."""
     sqlite.command("drain", "start", release="v2")
     client = sqlite.client()
-    on_v2 = [n for n in (f"s{i}" for i in range(30)) if turn(client, "drain", n) == "v2"][:10]
+    names = (f"s{i}" for i in range(200))  # of thirty, fewer than ten are on v2 in 2 % of runs
+    on_v2 = list(islice((n for n in names if turn(client, "drain", n) == "v2"), 10))
     said: dict[str, str] = {}
 
     def read(name: str) -> None:
@@ -152,7 +154,7 @@ def test_a_restart_of_everything_resumes_the_same_phase(
 
     client = sqlite.client()
     sqlite.command("phase", "start", release="v2")
-    began = {f"p{n}": turn(client, "phase", f"p{n}") for n in range(12)}
+    began = {f"p{n}": turn(client, "phase", f"p{n}") for n in range(24)}
     sqlite.command("phase", "pause", reason="lunch")
     restart()
     service = sqlite.service("phase")
@@ -245,7 +247,7 @@ def test_a_hung_redis_costs_nobody_an_answer(
     one, two = shared
     one.command("hung", "start", release="v2")
     eventually(lambda: two.service("hung")["phase"] == "canary")
-    began = held(one, "hung", 12)
+    began = held(one, "hung", 24)
     redis_server.hang()
     try:
         def fresh_gets_stable() -> bool:

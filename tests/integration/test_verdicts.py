@@ -36,9 +36,9 @@ SERVICES = [
     Svc("outage", blue=2, rollout=HALF, more={"guardrails": [ERRORS], "circuit_breaker": False}),
     Svc("proven", rollout={"steps": [{"weight": 50, "require": "evidence"}, {"weight": 60,
                                                                             "for": "10h"}]},
-        more=BY_EVIDENCE),
+        more={**BY_EVIDENCE, "sessions": {"grace": "0s", "closes_after": "2s"}}),
 ]
-KEYS = {f"sk-client-{n}": f"client-{n}" for n in range(8)} | {"sk-loud": "batch-job"}
+KEYS = {f"sk-client-{n}": f"client-{n}" for n in range(400)} | {"sk-loud": "batch-job"}
 
 
 @pytest.fixture(scope="module")
@@ -70,11 +70,12 @@ def converse(gateway: Gateway, service: str, name: str, key: str = MASTER_KEY, *
 def test_a_candidate_that_fails_all_is_rolled_back_after_a_few_conversations(
     gateway: Gateway, engines: Engines
 ) -> None:
-    """At a weight of 10 %; the log says what was seen, so that it can be judged again."""
+    """At a weight of 10 %; the log says what was seen, so that it can be judged again. Each comes
+    with a key of its own: of a few that one key has three of, only a pause would come."""
     gateway.command("proof", "start", release="v2")
     with engines.faults("green", error_share=1):
         for number in range(400):
-            converse(gateway, "proof", str(number), f"sk-client-{number % 8}")
+            converse(gateway, "proof", str(number), f"sk-client-{number}")
             if back(gateway, "proof"):
                 break
     seen = eventually(lambda: back(gateway, "proof"))
@@ -138,7 +139,7 @@ def test_a_hang_is_seen_before_it_ends(gateway: Gateway, engines: Engines) -> No
     for number in range(250):
         begin(f"early-{number}").join()
     with engines.faults("green", hang_share=1, hang_seconds=25):
-        threads = [begin(f"late-{number}") for number in range(48)]
+        threads = [begin(f"late-{number}") for number in range(72)]
         seen = eventually(lambda: back(gateway, "hang"), 20)
         assert any(thread.is_alive() for thread in threads), "they still hang"
     assert "had a turn among stable's slowest" in seen["reason"]
@@ -150,7 +151,7 @@ def test_a_dry_run_shows_its_evidence_and_never_acts(gateway: Gateway, engines: 
     """Far past its bar."""
     gateway.command("dry", "start", release="v2")
     with engines.faults("green", error_share=1):
-        for number in range(40):
+        for number in range(100):
             converse(gateway, "dry", str(number), f"sk-client-{number % 8}")
 
     def shown() -> Any:
@@ -192,7 +193,8 @@ def test_an_outage_of_both_arms_is_not_the_candidates(gateway: Gateway, engines:
 def test_a_step_that_requires_evidence_ends_when_the_candidate_is_proven(
     gateway: Gateway, engines: Engines
 ) -> None:
-    """Stable fails and the candidate does not; before that, the verdict says what is missing."""
+    """Stable fails and the candidate does not; before that, the verdict says what is missing. It is
+    told when a conversation ends: here soon, else after a minute and a half."""
     gateway.command("proven", "start", release="v2")
     for number in range(10):
         converse(gateway, "proven", str(number))

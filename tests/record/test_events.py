@@ -12,7 +12,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from coalmine.guardrails import NO_CONVERSATION, Attempt, Outcome
-from coalmine.guardrails.evidence import Evidence, Measure, Question
+from coalmine.guardrails.evidence import Evidence
+from coalmine.guardrails.measure import Measure
+from coalmine.guardrails.sequential import Question
 from coalmine.record import json_lines
 from coalmine.record.events import LONGEST_TEXT, REASONS, RECORDED, Closed, Reader, to_event
 from coalmine.record.json_lines import to_line

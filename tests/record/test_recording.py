@@ -39,7 +39,7 @@ class Desk:
         """What a reader makes of the folder, which nothing in it may be a fault of."""
         folder = folder or (self.place.folder if self.place else None)
         assert folder is not None
-        if not folder.exists():
+        if not folder.exists() or not any(folder.iterdir()):  # its first file is about to be made
             return []
         reader = Reader("chat", stable="v1", candidate="v2")
         found = list(reader.events(read_source(folder)))

@@ -48,11 +48,13 @@ def test_it_is_told_of_first_turns_and_of_what_takes_long(
 
 def test_it_tells_no_more_than_was_known() -> None:
     """The first token when it had come, and nothing that is known at the end only."""
-    asked, long, end = with_waiting([attempt(
+    asked, begun, long, end = with_waiting([attempt(
         100.0, 40.0, ttft=5.0, inter_token=0.02, tokens=1700, cost=0.1, score=0.5)])
     assert isinstance(asked, Attempt)
+    assert isinstance(begun, Attempt)
     assert isinstance(long, Attempt)
     assert (asked.ttft, asked.inter_token, asked.seconds) == (1.0, None, 1.0)
+    assert (begun.ttft, begun.inter_token, begun.seconds) == (5.0, None, 5.0)
     assert (long.ttft, long.inter_token, long.seconds) == (5.0, 0.02, 30.0)
     assert (long.tokens, long.cost, long.score) == (None, None, None)
     assert isinstance(end, Attempt)

@@ -37,6 +37,28 @@ BAD = {
             )
         ],
     ),
+    "a key of the file in a service": (
+        service("record: {folder: events}"),
+        [
+            (
+                "7: services.chat.record: is not known "
+                "(it stands in the file itself, beside services)"
+            )
+        ],
+    ),
+    "a key of the rollout beside it": (
+        service("bake: 24h"),
+        ["7: services.chat.bake: is not known (it stands in services.NAME.rollout)"],
+    ),
+    "a key of steps and guardrails in neither": (
+        service("rollout: {for: 10m}"),
+        [
+            (
+                "7: services.chat.rollout.for: is not known (it stands in "
+                "services.NAME.guardrails[] or services.NAME.rollout.steps[])"
+            )
+        ],
+    ),
     "a field's name in the code is no key": (
         service(STEPS + "    - {weight: 1, soak: 10m}"),
         [
@@ -181,6 +203,12 @@ BAD = {
     "a number in quotes": (
         service('rollout: {holdback: "2"}'),
         ['7: services.chat.rollout.holdback: must be a number, found "2" (leave the quotes out)'],
+    ),
+    "a time for a number": (
+        service("guardrails: [{name: a, metric: ttft_p99, max: 800ms}]"),
+        [(
+            '7: services.chat.guardrails[0].max: must be a number, found "800ms" (in seconds: 0.8)'
+        )],
     ),
     "true for a number": (
         service(STEPS + "    - {weight: true}"),

@@ -293,3 +293,15 @@ def test_the_guard_ends_a_session_unless_told_that_all_is_done(word: bytes, *, e
             assert bool(list(vllm_guard.session_members(leader.pid))) is not ended
         finally:
             vllm_guard.kill_session(leader.pid)
+
+
+def test_the_library_is_found_however_much_else_there_is(tmp_path: Path) -> None:
+    """As `make test` looks for it: what lists the libraries goes on writing after it was found."""
+    listing = tmp_path / "ldconfig"
+    listing.write_text("#!/bin/sh\necho libnuma.so.1\nyes libother.so.1 | head -10000\n")
+    listing.chmod(0o755)
+    script = Path(__file__).parents[2] / "scripts" / "system-packages"
+    done = subprocess.run(
+        ["bash", str(script)], capture_output=True, text=True, check=False,
+        env={"PATH": f"{tmp_path}:/usr/bin:/bin", "COALMINE_WITHOUT": "redis,lab", "CI": "true"})
+    assert (done.returncode, done.stdout) == (0, "redis,lab\n")

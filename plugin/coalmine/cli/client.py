@@ -132,6 +132,21 @@ class Client:
         return self._call("PUT", _path(service, "releases", release), _given(slot=slot,
                                                                              digest=digest))
 
+    def probe(self, service: str, conversation: str) -> str:
+        """Ask for a real completion in a new conversation; return the release that gave it.
+
+        The key must be one that may call the service and is shown Coalmine's headers.
+        """
+        body = {"model": service, "messages": [{"role": "user", "content": "Say yes."}],
+                "max_tokens": 1}
+        _, answer = self._send("POST", "/v1/chat/completions", body,
+                               {"x-coalmine-session": conversation})
+        release = answer.headers.get("x-coalmine-release")
+        if release is None:
+            raise BadAnswer(f"{self.url} answered and names no release",
+                            "is Coalmine loaded, and response_headers not off?")
+        return str(release)
+
     def _rollout_runs(self, service: str) -> bool:
         try:
             return bool(self.service(service)["phase"] != "idle")
@@ -142,6 +157,14 @@ class Client:
         return self._call("POST", _path(service, verb), _given(**body), holds="phase")
 
     def _call(self, method: str, path: str, body: Json | None = None, *, holds: str = "") -> Json:
+        found, answer = self._send(method, f"/coalmine{path}", body)
+        if not isinstance(found, dict) or holds not in ("", *found):
+            raise not_ours(self.url, answer.status_code)
+        return found
+
+    def _send(self, method: str, path: str, body: Json | None, headers: dict[str, str] | None = None
+              ) -> tuple[Any, requests.Response]:
+        """Return the JSON of a good answer, None when it is none, and the answer itself."""
         where = self.url
         try:
             # One session a call: a proxy that restarts leaves kept connections dead, and their
@@ -150,9 +173,9 @@ class Client:
                 session.trust_env = not _is_loopback(where)  # no HTTP proxy between us and us
                 answer = session.request(
                     method,
-                    f"{where}/coalmine{path}",
+                    f"{where}{path}",
                     json=body,
-                    headers=HEADERS,
+                    headers={**HEADERS, **(headers or {})},
                     auth=_Bearer(self._key),
                     timeout=self._timeout,
                     verify=self._verify,
@@ -166,9 +189,7 @@ class Client:
             found = None
         if not answer.ok or answer.is_redirect or answer.status_code >= 300:
             raise self._scrubbed(from_status(answer.status_code, found, where, answer.headers))
-        if not isinstance(found, dict) or holds not in ("", *found):
-            raise not_ours(where, answer.status_code)
-        return found
+        return found, answer
 
     def _scrubbed(self, error: ClientError) -> ClientError:
         """Take the key out of what the proxy says: LiteLLM's refusals quote parts of the call."""

@@ -221,23 +221,31 @@ def _arms(service: Json) -> Table:
 def _guardrails(guardrails: list[Json]) -> Table:
     table = table_of("guardrail", "metric", "status", "candidate", "limit", "against")
     for found in guardrails:
-        state, metric = word(found, "status"), found.get("metric")
+        state = word(found, "status")
         table.add_row(
             word(found, "name"),
             word(found, "metric"),
             Text(state, style=STATUSES.get(state, "")),
-            measured(metric, found.get("candidate")),
+            _figure(found, "candidate"),
             _limit(found),
             _missing(found) if state == "no_data" else _against(found),
         )
     return table
 
 
+def _figure(found: Json, name: str) -> str:
+    """Return a guardrail's figure: ``3 %``, or ``burns 15.6 ×`` of an error budget."""
+    burns = number(found.get(name)) if found.get("against") == "budget" else None
+    if burns is not None:
+        return f"burns {burns:.3g} ×"
+    return measured(found.get("metric"), found.get(name))
+
+
 def _limit(found: Json) -> str:
     """Return what a guardrail must not pass: a limit, or ``evidence 0.8 of 1 000``."""
     wealth, bar = number(found.get("evidence")), number(found.get("bar"))
     if wealth is None or bar is None:
-        return measured(found.get("metric"), found.get("limit"))
+        return _figure(found, "limit")
     amount = count(wealth) if 10 <= wealth < 1e9 else f"{wealth:.2g}"
     return f"evidence {amount} of {count(bar)}"
 
@@ -248,8 +256,9 @@ def _against(found: Json) -> str:
     ``stable 0 %, as 1 failure in 13`` where stable had less than one failure's worth.
     """
     against = word(found, "against")
-    if against == "limit" or found.get("stable") is None:
-        return "the policy" if against == "limit" else against
+    own = {"limit": "the policy", "budget": "the error budget"}.get(against)
+    if own or found.get("stable") is None:
+        return own or against
     share = f"{against} {measured(found.get('metric'), found.get('stable'))}"
     few = number(found.get("one_in"))
     return f"{share}, as 1 failure in {few:g}" if few is not None else share

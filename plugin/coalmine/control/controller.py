@@ -31,6 +31,10 @@ log = logging.getLogger("coalmine.controller")
 LEASE = 1.5
 """Seconds that the lease lasts: after a controller's death another has it within 2 s."""
 
+TAKE_OVER = 10.0
+"""Seconds that the lease lasts while one service's evidence is read: 50 000 conversations take a
+second of an idle core, and whom others succeed meanwhile never comes to an end."""
+
 TICK = 0.2
 """Seconds between two looks when nothing rings."""
 
@@ -166,6 +170,10 @@ class Controller:
             self._round = float("-inf")
         return self._leads
 
+    def _lost(self, state: State) -> bool:
+        """Whether the lease was lost over what this round has done so far."""
+        return self._leads and not self._lead(state)
+
     def turn(self, state: State, *, quick: bool = False) -> None:
         """One round: take in what was shipped, judge, act, publish.
 
@@ -180,6 +188,8 @@ class Controller:
         for name, service in services.items():
             known = self._figures.get(name)
             if known is None:
+                if self._lost(state):
+                    return
                 # Known only when all of it was read: half of a take-over would overwrite what the
                 # one before us had kept.
                 self._figures[name] = self._take_over(state, service)
@@ -191,9 +201,13 @@ class Controller:
         self._round = time.monotonic()
         drains = any(service.phase is Phase.ROLLING_BACK for service in services.values())
         workers = state.workers() if drains else []
-        for name, service in services.items():
+        # First those of which something was shipped: they must not wait until all others' figures
+        # are published.
+        for name in sorted(services, key=lambda name: name not in shipped):
+            if self._lost(state):
+                return
             try:
-                self._judge(state, service, self._figures[name], workers)
+                self._judge(state, services[name], self._figures[name], workers)
             except StateError:
                 raise
             except Exception:
@@ -205,6 +219,9 @@ class Controller:
         """Return the figures of a service as the controller before us left them."""
         figures = Figures(service.name)
         figures.follow(service, state.published(published_name(service.name)))
+        if self._leads and figures.trial is not None:
+            state.lease(self._worker, TAKE_OVER)
+            self._renewed = float("-inf")  # then it is renewed at once, to its usual length
         if figures.trial is not None and not self._evidence.restore(
                 state, service.name, figures.trial):
             self._count("coalmine_faults_total", "evidence")
@@ -229,22 +246,22 @@ class Controller:
         figures.compare_loads({arm: strength.capacity for arm, strength in found.items()},
                               shared_host=len(hosts) == 2 and not hosts[0].isdisjoint(hosts[1]))
 
-    def _read(self, state: State) -> bool | None:
-        """Take in what was shipped, and say whether there was any; None when the lease was lost
+    def _read(self, state: State) -> set[str] | None:
+        """Take in what was shipped; return the services it is of, None when the lease was lost
         over it."""
-        shipped = False
+        shipped: set[str] = set()
         while True:
             cursor, batches = state.batches(self._cursor, READS)
-            shipped = shipped or bool(batches)
             self._cursor = cursor
-            self._take(batches)
+            shipped |= self._take(batches)
             if len(batches) < READS:
                 return shipped
             if not self._lead(state) or self._stop.is_set():
                 return None
 
-    def _take(self, batches: list[Batch]) -> None:
-        """Take in the attempts of some batches, in the order in which they ended."""
+    def _take(self, batches: list[Batch]) -> set[str]:
+        """Take in the attempts of some batches, in the order in which they ended; return their
+        services."""
         latest = self._wall() + AHEAD
         taken: list[tuple[Attempt, Batch]] = []
         for batch in batches:
@@ -273,6 +290,7 @@ class Controller:
                 self._count("coalmine_faults_total", "not_judged")
                 if figures.trial is not None:
                     figures.trial.forget_evidence()
+        return {attempt.service for attempt, _ in taken}
 
     def _registers(self, state: State, service: Service, now: float) -> ev.Event | None:
         """A release that the policy names and that has not been registered yet.

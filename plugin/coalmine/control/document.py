@@ -22,15 +22,16 @@ class GuardrailDocument(_Model):
     metric: str = Field(description="What it looks at.")
     status: Literal["no_data", "ok", "breach"] = Field(description="What it says.")
     candidate: float | None = Field(
-        description="The candidate's figure: a share, seconds, tokens, dollars; null without data.")
+        description="The candidate's figure: a share, seconds, tokens, dollars, a burn "
+        "rate; null without data.")
     stable: float | None = Field(
         description="What it is compared with; null for absolute limits.")
     limit: float | None = Field(description="What it must not pass; null when unknown.")
     one_in: int | None = Field(
         description="Attempts in which stable is counted as having had one failure, because its "
         "own share is smaller; null where its own figure counts.")
-    against: Literal["stable", "baseline", "limit"] | None = Field(
-        description="What it is judged against.")
+    against: Literal["stable", "baseline", "limit", "budget"] | None = Field(
+        description="What it is judged against; the figures of an error budget are burn rates.")
     evidence: float | None = Field(
         description="Evidence that the candidate is worse, 1 at the beginning; null where there is "
         "none on this metric.")
@@ -60,7 +61,8 @@ class SplitDocument(_Model):
         description="Attempts of such conversations that are no evidence, by reason: "
         "`began_unseen` (its first turn was not seen in this rollout), `caller_limit` (more than "
         "100 conversations of one caller in a minute), `full` (more than 50 000 conversations at "
-        "a time), `another_arm` (moved).")
+        "a time), `too_late` (first heard of minutes after it was asked for), `another_arm` "
+        "(moved).")
 
 
 class VerdictDocument(_Model):

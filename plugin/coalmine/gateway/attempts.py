@@ -240,6 +240,7 @@ class Accounts:
         if turn.first and decision is not None and decision.evidence:
             began = self._attempt(turn, Outcome.WAITING, "", release, decision.arm, self._mono(),
                                   None)
+            began.seconds = 0.0  # nothing runs
             self._watch(began)
             self._ended(began)
 
@@ -294,14 +295,19 @@ class Accounts:
         running.told_at = waited * FURTHER
         attempt = self._attempt(turn, Outcome.WAITING, running.deployment, running.release,
                                 running.arm, running.began, running)
-        if attempt.ttft is None and turn.stream:  # what comes whole has no first token
-            attempt.ttft = waited
+        self._bound(turn, running, attempt)
         if running.first is not None:
-            # The gap that runs now is one of them: a stream that stalls is slow at once.
-            attempt.inter_token = (self._mono() - running.first) / (running.gaps + 1)
             attempt.tokens = running.gaps + 1
         self._watch(attempt)
         self._ended(attempt)
+
+    def _bound(self, turn: Turn, running: OpenAttempt, attempt: Attempt) -> None:
+        """Let an attempt without an end tell how long what has not come has been waited for."""
+        if attempt.ttft is None and turn.stream:  # what comes whole has no first token
+            attempt.ttft = attempt.seconds
+        if running.first is not None:
+            # The gap that runs now is one of them: a stream that stalls is slow at once.
+            attempt.inter_token = (self._mono() - running.first) / (running.gaps + 1)
 
     def _leave(self, turn: Turn, running: OpenAttempt) -> None:
         name = f"{turn.service}/{running.release}"
@@ -342,13 +348,16 @@ class Accounts:
         self._leave(turn, running)
         attempt = self._attempt(turn, outcome, running.deployment, running.release, running.arm,
                                 running.began, running, tokens)
+        if outcome is Outcome.DISCONNECT:
+            self._bound(turn, running, attempt)
         if attempt.evidence:
             self._watch(attempt)
         if attempt.failed:
             self._failures.note(attempt, why)
+            turn.tried.add(running.deployment)
             if running.arm is not None:
                 turn.failed.add(running.arm)
-        if outcome is Outcome.CLIENT_ERROR and turn.rescue is not None:
+        if outcome in (Outcome.CLIENT_ERROR, Outcome.DISCONNECT) and turn.rescue is not None:
             # What the client caused would fail at stable too: LiteLLM reads this very list when
             # it looks for a fallback, so it finds what it would have had without us.
             turn.rescue[:] = turn.usual or []

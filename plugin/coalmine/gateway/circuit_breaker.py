@@ -15,8 +15,9 @@ from typing import Any
 
 from coalmine.guardrails import Attempt
 from coalmine.guardrails.alpha import PROVEN, bars, with_evidence
-from coalmine.guardrails.evidence import Evidence, Question
+from coalmine.guardrails.evidence import Evidence
 from coalmine.guardrails.measure import Measure
+from coalmine.guardrails.sequential import Question
 from coalmine.guardrails.weighing import wealth_in_words
 from coalmine.release import CoalmineError
 from coalmine.rollout.service import Rollout

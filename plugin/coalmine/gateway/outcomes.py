@@ -1,7 +1,8 @@
 """Which exception is whose fault: one table from HTTP status to outcome.
 
-What the client caused (400, 413, 422, its own timeouts, its disconnects) is never the release's;
-an engine's 401, 403, 404, 408 and 429 are. A test walks all of ``litellm.exceptions``.
+What the client caused (400, 413, 422, its own timeouts, its disconnects) is never the release's
+failure; an engine's 401, 403, 404, 408 and 429 are. A client whose own timeout is over would not
+wait any longer, as one that goes.
 """
 
 from __future__ import annotations
@@ -31,7 +32,7 @@ def outcome_of(error: BaseException, *, client_timeout: bool = False) -> Outcome
     except (TypeError, ValueError):
         status = None
     if status in TIMEOUT_STATUSES or isinstance(error, (asyncio.TimeoutError, TimeoutError)):
-        return Outcome.CLIENT_ERROR if client_timeout else Outcome.TIMEOUT
+        return Outcome.DISCONNECT if client_timeout else Outcome.TIMEOUT
     if status in CLIENT_STATUSES:
         return Outcome.CLIENT_ERROR
     if status == 499:

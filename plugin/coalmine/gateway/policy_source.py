@@ -41,7 +41,7 @@ class PolicySource:
         wall: Callable[[], float] = time.time,
     ) -> None:
         self.path = path
-        self.base = path.resolve().parent
+        self.base = path.absolute().parent
         self.policy: Policy | None = None
         self.error: CoalmineError | None = None
         self._environ = environ

@@ -163,11 +163,15 @@ class Requests:
                 up = await self._up(turn, plan)
                 decision = worker.assigner.again(turn, plan, up)
             arm = decision.arm
+        found: list[Deployment] = []
         if arm is Arm.CANDIDATE:
-            chosen = worker.fleet.deployments(plan.service, plan.slots.get(plan.candidate or ""))
-            if chosen:
-                return list(chosen)
-        return await self._stable(plan, healthy)
+            slot = plan.slots.get(plan.candidate or "")
+            found = list(worker.fleet.deployments(plan.service, slot))
+        found = found or await self._stable(plan, healthy)
+        if turn is None or not turn.tried:
+            return found
+        # LiteLLM draws each retry anew and may meet a dead host again and again.
+        return [d for d in found if _id(d) not in turn.tried] or found
 
     async def _stable(self, plan: RoutingPlan, healthy: list[Deployment]) -> list[Deployment]:
         """Stable's deployments: LiteLLM's cooldown is respected while one is left."""

@@ -85,7 +85,7 @@ class Turn:
         aliases: aliases of the request under which it may be found again.
         history: what the request's body says, for the answer's aliases.
         decision: the routing decision in force; epoch: of the plan that made it.
-        failed: arms that have failed this request.
+        failed: arms that have failed this request; tried: and ids of deployments that have.
         moved_from: the release it left in this request.
         told_headers: the answer's headers have been made.
         open: the attempt that runs, None between attempts.
@@ -122,6 +122,7 @@ class Turn:
     epoch: int = -1
     stale: bool = False
     failed: set[Arm] = field(default_factory=set)
+    tried: set[str] = field(default_factory=set)
     moved_from: str | None = None
     told_headers: bool = False
     open: OpenAttempt | None = None

@@ -80,7 +80,9 @@ class Worker:
         self._appeared: float | None = None
         self._watch = ControllerWatch(mono)
         policy = self.source.policy
-        self.gateway = (policy.gateway if policy else None) or socket.gethostname()
+        # Several proxies on one host share a policy, and each is a gateway of its own.
+        self.gateway = (environ.get("COALMINE_GATEWAY")
+                        or (policy.gateway if policy else None) or socket.gethostname())
         self.executor = ThreadPoolExecutor(THREADS, thread_name_prefix="coalmine-state")
         self.turns = Turns()
         self._fleet: Fleet = EMPTY

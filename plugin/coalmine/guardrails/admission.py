@@ -18,7 +18,8 @@ ACTIVE = 5
 """Callers in a minute from which on one of them is limited in the next."""
 
 KEPT = 3
-"""Minutes that are remembered: who was refused, and who asked for how many."""
+"""Minutes that are remembered: who was refused, and who asked for how many. Of what was asked for
+before nobody knows any more whether it was refused: it is."""
 
 
 class _Minute:
@@ -29,7 +30,7 @@ class _Minute:
     def __init__(self) -> None:
         self.asked: Counter[str] = Counter()
         self.shares: dict[str, float] = {}
-        self.refused: set[str] = set()
+        self.refused: dict[str, str] = {}  # why, by conversation
 
 
 class Admission:
@@ -38,8 +39,8 @@ class Admission:
     def __init__(self) -> None:
         self._minutes: dict[int, _Minute] = {}
 
-    def admits(self, name: str, caller: str, asked: float) -> bool:
-        """Return whether a conversation is evidence. Asked again it gives the same answer.
+    def refuses(self, name: str, caller: str, asked: float) -> str:
+        """Return why a conversation is no evidence, "" when it is. Asked again it says the same.
 
         Args:
             name: what stands for the conversation.
@@ -48,26 +49,32 @@ class Admission:
         """
         number = int(asked // 60.0)
         minute = self._minute(number)
-        if name in minute.refused:
-            return False
-        if not caller:
-            return True
+        if minute is None:
+            return "too_late"
+        refused = minute.refused.get(name)
+        if refused or not caller:
+            return refused or ""
         minute.asked[caller] += 1
         share = minute.shares.get(caller)
         if share is None:  # once for all of them, as more of the minute before may become known
             share = minute.shares[caller] = self._share(caller, number - 1)
         if share < 1.0 and crc32(name.encode()) >= share * 2**32:
-            minute.refused.add(name)
-            return False
-        return True
+            return self.refuse(name, asked, "caller_limit")
+        return ""
 
-    def refuse(self, name: str, asked: float) -> None:
-        """Refuse a conversation for another reason, for good."""
-        self._minute(int(asked // 60.0)).refused.add(name)
+    def refuse(self, name: str, asked: float, why: str) -> str:
+        """Refuse a conversation for good, and return why."""
+        minute = self._minute(int(asked // 60.0))
+        if minute is not None:
+            minute.refused[name] = why
+        return why
 
-    def _minute(self, number: int) -> _Minute:
+    def _minute(self, number: int) -> _Minute | None:
+        """Return a minute, None for one that is remembered no more."""
         minute = self._minutes.get(number)
         if minute is None:
+            if number <= max(self._minutes, default=number) - KEPT:
+                return None
             minute = self._minutes[number] = _Minute()
             for old in [one for one in self._minutes if one <= number - KEPT]:
                 del self._minutes[old]

@@ -10,9 +10,9 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from typing import Any
 
-from coalmine.guardrails.evidence import Question, detectors_of
 from coalmine.guardrails.guardrail import Guardrail, Rule
 from coalmine.guardrails.measure import Measure
+from coalmine.guardrails.sequential import Question, detectors_of
 
 ALPHA = 0.01
 """Chance that a healthy candidate is ever stopped by evidence, all guardrails of it together."""

@@ -19,6 +19,7 @@ class Outcome(str, Enum):
     INCOMPLETE = "incomplete"
     CLIENT_ERROR = "client_error"
     DISCONNECT = "disconnect"
+    """Its client would not wait any longer. Its times are lower bounds, as those of WAITING."""
     DOWN = "down"
     """No attempt was made: the arm had no deployment left for this request. Counted for
     availability only, in no rate."""
@@ -57,7 +58,8 @@ class Attempt:
         evidence: whether it counts in comparisons of the arms.
         ttft: seconds to the first content, None when there was none.
         inter_token: mean seconds between two chunks of content, None with fewer than two.
-        seconds: whole time in seconds.
+        seconds: whole time in seconds; 0 where a cache answered, which only tells that there is a
+            conversation.
         tokens: tokens of the answer, None when unknown.
         cost: its cost in dollars, None when unknown.
         score: what an evaluation gave the answer, 0 to 1, None without one.

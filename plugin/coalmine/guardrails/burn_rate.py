@@ -38,7 +38,7 @@ def judge_burn_rate(guardrail: Guardrail, long: Arms, short: Arms) -> Finding:
     assert limit is not None
     name, metric = guardrail.name, guardrail.metric
     slow, fast = (burn_rate(guardrail, arms.candidate) for arms in (long, short))
-    say = partial(Finding, guardrail, candidate=slow, limit=limit, against="limit",
+    say = partial(Finding, guardrail, candidate=slow, limit=limit, against="budget",
                   evidence=long.evidence)
     conversations = long.candidate.conversations_for(metric)
     if slow is None or conversations < guardrail.min_conversations:

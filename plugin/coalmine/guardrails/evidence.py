@@ -12,17 +12,21 @@ import math
 from bisect import bisect_left
 from collections import Counter, deque
 from collections.abc import Iterable
-from dataclasses import dataclass
 from typing import Any
 
 from coalmine.guardrails.admission import Admission
 from coalmine.guardrails.attempt import NO_CONVERSATION, Attempt, Outcome
 from coalmine.guardrails.chunks import pack, unpack
-from coalmine.guardrails.detectors import Detector, FirstFailure, FirstTurn, Mean, Shift, Tail
+from coalmine.guardrails.detector import TOLD, Detector
+from coalmine.guardrails.failures import FewerFailures, FirstFailure, FirstTurn
 from coalmine.guardrails.histogram import bucket_of, value_of
+from coalmine.guardrails.means import Mean, Shift
 from coalmine.guardrails.measure import LATENCIES, READ, Measure
+from coalmine.guardrails.pace import Pace
 from coalmine.guardrails.sample_ratio import SampleRatio, Split
 from coalmine.guardrails.scale import Scale, Scales
+from coalmine.guardrails.sequential import Question, SequentialTest
+from coalmine.guardrails.tail import Tail
 from coalmine.guardrails.units import OPENING, Stage, Unit, unit_of
 from coalmine.routing import Arm
 
@@ -43,96 +47,9 @@ LATEST = 600.0
 ALIASES = 2000
 """Callers whose names are kept, more than their part in the wealth is."""
 
-GROWTH = 30
-"""Minutes over which the growth of the wealth is told."""
-
-
-@dataclass(frozen=True, slots=True)
-class Question:
-    """What a test asks.
-
-    Attributes:
-        measure: what is compared.
-        margin: how much worse the candidate may be: a share of stable's figure (0.1 is 10 %), of
-            the score an absolute difference.
-        against: False gathers evidence that it is worse by more than the margin; True that it is
-            not.
-    """
-
-    measure: Measure
-    margin: float
-    against: bool = False
-
-    @property
-    def name(self) -> str:
-        """Its name in documents."""
-        return f"{self.measure.value}{'<' if self.against else '>'}{self.margin:g}"
-
-
 _LATER = frozenset({Measure.INTER_TOKEN, Measure.SCORE})
 """Without a tail: a mean over many tokens, whose tail is the request's, and a score. What comes
 after the opening would not be seen, so that has a detector of its own."""
-
-
-def detectors_of(question: Question) -> int:
-    """Return how many detectors a question takes, each with a share of α."""
-    return 1 if question.against else 2
-
-
-class SequentialTest:
-    """One question and its detectors."""
-
-    def __init__(self, question: Question, detectors: list[Detector]) -> None:
-        self.question = question
-        self.detectors = detectors
-        self._minutes: deque[tuple[float, float]] = deque(maxlen=GROWTH + 1)
-
-    @property
-    def leading(self) -> Detector:
-        """The detector with the largest wealth, of those that have heard anything."""
-        return max(self.detectors, key=lambda detector: (any(detector.counts.units),
-                                                         detector.wealth.total))
-
-    @property
-    def wealth(self) -> float:
-        """The largest wealth."""
-        return max(detector.wealth.total for detector in self.detectors)
-
-    @property
-    def units(self) -> tuple[int, int]:
-        """Conversations that told something, on stable and on the candidate."""
-        most = max(self.detectors, key=lambda detector: sum(detector.counts.units))
-        return most.counts.units[0], most.counts.units[1]
-
-    def one_caller(self, bar: float, enough: float) -> tuple[str, float] | None:
-        """Return the caller without whom nothing is shown, and the leading wealth without him.
-
-        None when a detector that has reached the bar would still have enough without the one who
-        did most for it.
-        """
-        for detector in self.detectors:
-            if detector.wealth.total >= bar:
-                worst = detector.wealth.without_worst()
-                if worst is None or worst[1] >= enough:
-                    return None
-        return self.leading.wealth.without_worst()
-
-    def note(self, now: float) -> None:
-        """Remember the wealth of this minute."""
-        if not self._minutes or now - self._minutes[-1][0] >= 60.0:
-            self._minutes.append((now, math.log(max(self.wealth, 1e-300))))
-
-    def seconds_to(self, bar: float, now: float) -> float | None:
-        """Return in how many seconds the bar is reached if all goes on as it did, None if never.
-
-        (ln bar − ln wealth) / growth, the growth being that of the last half hour.
-        """
-        wealth = math.log(max(self.wealth, 1e-300))
-        if not self._minutes or now - self._minutes[0][0] < 60.0:
-            return None
-        since, then = self._minutes[0]
-        growth = (wealth - then) / (now - since)
-        return max(0.0, (math.log(bar) - wealth) / growth) if growth > 0.0 else None
 
 
 class Evidence:
@@ -165,6 +82,8 @@ class Evidence:
         self._units: dict[str, Unit] = {}
         self._admission = Admission()
         self._ends: list[tuple[float, str]] = []  # of parts of conversations
+        self._pace = Pace()
+        self._failures: list[tuple[float, str]] = []  # that are told later
         self._idle: deque[tuple[float, str]] = deque()
         self._handed = -1
         self._lengths = Scale()
@@ -180,8 +99,8 @@ class Evidence:
         place = len(self._detectors)
         made: list[Detector]
         if read is None:
-            made = [] if against else [FirstTurn(place=place, **usual)]
-            made.append(FirstFailure(place=place + len(made), against=against, **usual))
+            made = ([FewerFailures(place=place, **usual)] if against else
+                    [FirstTurn(place=place, **usual), FirstFailure(place=place + 1, **usual)])
         elif measure is Measure.SCORE:
             made = [Mean("mean", read, place=place, against=against, **usual)]
             if not against:
@@ -221,16 +140,38 @@ class Evidence:
     def _tell(self, unit: Unit, attempt: Attempt) -> None:
         unit.seen = max(unit.seen, attempt.at)
         if attempt.outcome is Outcome.WAITING:
-            unit.running = attempt
-            for detector in self._detectors:
-                detector.waiting(unit, attempt)
+            if attempt.seconds:  # else a cache has answered: nothing runs
+                unit.running = attempt
+                for detector in self._detectors:
+                    detector.waiting(unit, attempt)
             return
         unit.running = None
+        unit.worked += attempt.seconds
         for detector in self._detectors:
             detector.turn(unit, attempt)
+        if not unit.candidate:
+            self._pace.add(unit.answered, unit.worked)
+        if attempt.failed and not unit.failed:
+            self._fail(unit, attempt)
         unit.first = False
         unit.failed = unit.failed or attempt.failed
-        unit.answered += attempt.outcome is Outcome.OK
+        unit.answered += attempt.outcome in TOLD
+
+    def _fail(self, unit: Unit, attempt: Attempt) -> None:
+        """A conversation has failed for the first time: now or later it is told. At its first turn
+        there was no turn before that could have been quicker, and most such failures come at once.
+        """
+        usual = self._pace.usual(unit.answered) if unit.answered else 0.0
+        unit.told = attempt.at + max(0.0, usual - unit.worked)
+        if unit.told <= attempt.at:
+            self._tell_failure(unit)
+        else:
+            heapq.heappush(self._failures, (unit.told, attempt.conversation))
+
+    def _tell_failure(self, unit: Unit) -> None:
+        unit.told = math.inf
+        for detector in self._detectors:
+            detector.failed(unit)
 
     def _unit(self, attempt: Attempt) -> Unit | None:
         """Return the conversation of an attempt, None when it is no evidence."""
@@ -268,12 +209,11 @@ class Evidence:
         name = attempt.conversation
         if not attempt.first_turn or not name:
             return "began_unseen"
-        if not self._admission.admits(name, attempt.caller, attempt.at - attempt.seconds):
-            return "caller_limit"
-        if len(self._units) >= UNITS:
-            self._admission.refuse(name, attempt.at - attempt.seconds)
-            return "full"
-        return ""
+        asked = attempt.at - attempt.seconds
+        why = self._admission.refuses(name, attempt.caller, asked)
+        if not why and len(self._units) >= UNITS:
+            why = self._admission.refuse(name, asked, "full")
+        return why
 
     def close(self, conversation: str, at: float) -> None:
         """A conversation has ended."""
@@ -291,16 +231,12 @@ class Evidence:
                 self._end(unit)
                 if unit.stage is not Stage.OVER:
                     heapq.heappush(self._ends, (unit.due, name))
-        idle = self._idle
-        while idle and idle[0][0] <= now:
-            _, name = idle.popleft()
+        while self._failures and self._failures[0][0] <= now:
+            _, name = heapq.heappop(self._failures)
             unit = self._units.get(name)
-            if unit is None:
-                continue
-            if unit.seen + self._idle_after > now:
-                idle.append((unit.seen + self._idle_after, name))
-            else:
-                self._forget(name, unit)
+            if unit is not None and unit.told <= now:
+                self._tell_failure(unit)
+        self._close_idle(now)
         self.sample_ratio.pass_time(now)
         minute = int(now // 60.0)
         if minute == self._handed:
@@ -312,6 +248,22 @@ class Evidence:
         for test in self.tests.values():
             test.note(now)
 
+    def _close_idle(self, now: float) -> None:
+        idle = self._idle
+        while idle and idle[0][0] <= now:
+            _, name = idle.popleft()
+            unit = self._units.get(name)
+            if unit is None:
+                continue
+            until = unit.seen + self._idle_after
+            if until > now:
+                idle.append((until, name))
+            elif unit.running is not None and until + unit.running.seconds > now:
+                # It is told of again when it has run half as long again.
+                idle.append((now + self._idle_after, name))
+            else:
+                self._forget(name, unit)
+
     def _length(self) -> float:
         """Return how long openings last, by how long stable's answers take."""
         table = self._lengths.table
@@ -321,6 +273,8 @@ class Evidence:
         return min(LATEST, max(OPENING, LONGER * slow))
 
     def _forget(self, name: str, unit: Unit) -> None:
+        if unit.told < math.inf:
+            self._tell_failure(unit)
         while unit.stage is not Stage.OVER:
             self._end(unit)
         del self._units[name]
@@ -380,6 +334,7 @@ class Evidence:
             "admission": self._admission.to_document(),
             "lengths": self._lengths.to_document(),
             "opening": self._opening,
+            "pace": self._pace.to_document(),
             "aliases": self._aliases,
             "left_out": dict(self.left_out),
         }
@@ -403,12 +358,15 @@ class Evidence:
         self._admission.restore(document["admission"])
         self._lengths.restore(document["lengths"])
         self._opening = float(document["opening"])
+        self._pace.restore(document["pace"])
         for row in unpack(document["units"]):
             name, unit, packed = unit_of(row, len(self._detectors))
             unit.notes = [detector.unpack(note) for detector, note
                           in zip(self._detectors, packed, strict=True)]
             self._units[name] = unit
             self._callers[unit.caller] += 1
+            if unit.told < math.inf:
+                heapq.heappush(self._failures, (unit.told, name))
             if unit.stage is not Stage.OVER:
                 heapq.heappush(self._ends, (unit.due, name))
             self._idle.append((unit.seen + self._idle_after, name))

@@ -45,7 +45,8 @@ class Finding:
         limit: the figure that it must not pass, None when unknown.
         one_in: the attempts in which stable was counted as having had one failure, None where its
             own figure counts.
-        against: ``stable``, ``baseline``, ``limit`` or None.
+        against: ``stable``, ``baseline``, ``limit``, or ``budget`` for an error budget, whose
+            figures are burn rates; or None.
         sentence: the same in words.
         evidence: the wealth of the evidence that the candidate is worse, 1 at the beginning; None
             when there is none on its metric.

@@ -9,6 +9,7 @@ in the engine's cache yet, so an arm whose conversations have fewer turns would 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from itertools import accumulate
 from typing import Any
 
 from coalmine.guardrails.histogram import BUCKETS, bucket_of
@@ -116,9 +117,5 @@ def share_below(tables: Tables, value: float, *, first: bool) -> float | None:
 
 
 def _table(counts: Sequence[float], total: float) -> Table:
-    shares: list[float] = []
-    below = 0.0
-    for count in counts:
-        shares.append((below + count / 2 + 0.25) / (total + 0.5))
-        below += count
-    return shares
+    return [(upto - count / 2 + 0.25) / (total + 0.5)
+            for upto, count in zip(accumulate(counts), counts, strict=True)]

@@ -13,6 +13,7 @@ runs then counts by what is known of it.
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 from enum import IntEnum
 from typing import Any
 
@@ -26,6 +27,9 @@ OPENING = 90.0
 
 LATER = 900.0
 """Seconds after which the later part ends."""
+
+INSTANT = 0.01
+"""Seconds within which two times that are told together are the same."""
 
 
 class Stage(IntEnum):
@@ -47,17 +51,19 @@ class Unit:
         asked: unix time of its first request.
         ends: unix time at which its opening ends.
         seen: unix time of its newest attempt's end.
-        answered: turns that were answered.
+        answered: turns that were answered, or given up by their client.
         running: the turn that runs, as it was last told of; None when none is known to.
         first: whether its first attempt is still awaited: until then only lower bounds came.
         failed: whether an attempt of it has failed; for measures it ended there, on both arms,
             as the candidate's are moved to stable then.
+        told: unix time at which its first failure is told, for ever while there is none to tell.
+        worked: seconds that its ended attempts have taken.
         stage: which part of it runs.
         notes: what each detector keeps of it, by the detector's place; None for nothing.
     """
 
     __slots__ = ("answered", "asked", "caller", "candidate", "chance", "ends", "failed", "first",
-                 "notes", "running", "seen", "stage")
+                 "notes", "running", "seen", "stage", "told", "worked")
 
     def __init__(self, *, candidate: bool, chance: float, caller: str, asked: float, ends: float,
                  seen: float, detectors: int) -> None:
@@ -71,6 +77,8 @@ class Unit:
         self.running: Attempt | None = None
         self.first = True
         self.failed = False
+        self.told = math.inf
+        self.worked = 0.0
         self.stage = Stage.START
         self.notes: list[Any] = [None] * detectors
 
@@ -88,6 +96,27 @@ class Unit:
             return self.ends
         return max(self.ends, self.asked + LATER) if self.stage is Stage.LATER else math.inf
 
+    @property
+    def hangs(self) -> bool:
+        """Whether its turn has run, at the end of the part, as long as an opening lasts."""
+        running = self.running
+        return running is not None and (
+            self.due - (running.at - running.seconds) > self.ends - self.asked - INSTANT)
+
+    def running_till(self, at: float) -> Attempt | None:
+        """Return the turn that runs with what is known of it at a time, None without one.
+
+        It was last told of some time ago, up to a third of what it has run for.
+        """
+        running = self.running
+        more = 0.0 if running is None else at - running.at
+        if running is None or more <= 0.0:
+            return running
+        # Without a first token yet, that takes at least as long too.
+        begun = running.ttft is None or running.ttft < running.seconds - INSTANT
+        return replace(running, at=at, seconds=running.seconds + more,
+                       ttft=running.ttft if begun else running.seconds + more)
+
     def to_row(self, name: str, packed: list[Any]) -> list[Any]:
         """Return it as a JSON array, for a take-over; short, as there are thousands. A turn that
         runs is left out: it will be told of again.
@@ -97,7 +126,8 @@ class Unit:
         """
         flags = self.candidate | self.first << 1 | self.failed << 2 | self.stage << 3
         row = [name, int(flags), self.chance, self.caller, round(self.asked, 3),
-               round(self.ends, 3), round(self.seen, 3), self.answered]
+               round(self.ends, 3), round(self.seen, 3), self.answered,
+               None if math.isinf(self.told) else round(self.told, 3), round(self.worked, 3)]
         return row if all(note is None for note in packed) else [*row, packed]
 
 
@@ -107,12 +137,14 @@ def unit_of(row: list[Any], detectors: int) -> tuple[str, Unit, list[Any]]:
     Raises:
         ValueError: when it is of another number of detectors.
     """
-    name, flags, chance, caller, asked, ends, seen, answered, *rest = row
+    name, flags, chance, caller, asked, ends, seen, answered, told, worked, *rest = row
     packed = rest[0] if rest else [None] * detectors
     if len(packed) != detectors:
         raise ValueError(f"notes of {len(packed)} detectors instead of {detectors}")
     unit = Unit(candidate=bool(flags & 1), chance=float(chance), caller=str(caller),
                 asked=float(asked), ends=float(ends), seen=float(seen), detectors=detectors)
     unit.answered = int(answered)
+    unit.told = math.inf if told is None else float(told)
+    unit.worked = float(worked)
     unit.first, unit.failed, unit.stage = bool(flags & 2), bool(flags & 4), Stage(flags >> 3)
     return str(name), unit, packed

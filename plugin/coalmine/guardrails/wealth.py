@@ -39,6 +39,9 @@ RELEASED = 1.5
 """How many times as many of stable's conversations an outcome of the candidate releases as belong
 to it. With 1 a candidate that fails outright is seen one conversation later."""
 
+MOST = 300.0
+"""Logarithm of the largest factor that is settled at once: a float must not overflow."""
+
 RICH = 1e30
 """A part grows no further: no bar is near it, and a float must not overflow. To throw wealth away
 never raises a false alarm."""
@@ -144,7 +147,7 @@ class Wealth:
             return
         released = min(RELEASED * (1.0 - chance) / chance, self._withheld)
         share = released / self._withheld
-        self.settle([math.exp(share * gain) for gain in self._gains], caller=caller)
+        self.settle([math.exp(min(MOST, share * gain)) for gain in self._gains], caller=caller)
         self._withheld -= released
         self._gains = [(1.0 - share) * gain for gain in self._gains]
 

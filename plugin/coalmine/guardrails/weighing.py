@@ -5,13 +5,14 @@ from __future__ import annotations
 from functools import partial
 
 from coalmine.guardrails.alpha import PROVEN
-from coalmine.guardrails.detectors import Detector
+from coalmine.guardrails.detector import Detector
 from coalmine.guardrails.durations import in_words
-from coalmine.guardrails.evidence import Evidence, SequentialTest
+from coalmine.guardrails.evidence import Evidence
 from coalmine.guardrails.guardrail import Guardrail
 from coalmine.guardrails.judge import Finding, Status, act, figure
 from coalmine.guardrails.lone_caller import MIN_CALLERS
 from coalmine.guardrails.measure import Measure
+from coalmine.guardrails.sequential import SequentialTest
 from coalmine.guardrails.window import Window
 
 PATIENCE = 60.0

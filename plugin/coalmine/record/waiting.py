@@ -43,10 +43,13 @@ def with_waiting(events: Iterable[Attempt | Closed]) -> Iterator[Attempt | Close
 
 
 def _moments(attempt: Attempt) -> Iterator[float]:
-    """Yield how long it had run when it was told of: a first turn, and what takes long."""
+    """Yield how long it had run when it was told of: a first turn, a slow first token, and what
+    takes long."""
     least = attempt.seconds - AHEAD
     if attempt.first_turn and least <= FIRST:
         yield FIRST
+    if attempt.ttft is not None and max(FIRST, least) < attempt.ttft < attempt.seconds:
+        yield attempt.ttft  # else a slow first token would be told of later where answers are long
     waited = LONG
     while waited < attempt.seconds:
         if waited >= least:
@@ -57,7 +60,8 @@ def _moments(attempt: Attempt) -> Iterator[float]:
 def _so_far(attempt: Attempt, waited: float) -> Attempt:
     """Return what was known of an attempt after it had run for so long."""
     began = attempt.ttft is not None and attempt.ttft <= waited
+    flows = began and attempt.ttft != waited
     return replace(
         attempt, at=attempt.at - attempt.seconds + waited, outcome=Outcome.WAITING, seconds=waited,
         ttft=attempt.ttft if began or attempt.ttft is None else waited,
-        inter_token=attempt.inter_token if began else None, tokens=None, cost=None, score=None)
+        inter_token=attempt.inter_token if flows else None, tokens=None, cost=None, score=None)

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import types
+from collections.abc import Iterator
 from functools import lru_cache, reduce
 from typing import Annotated, Any, Literal, Union, get_args, get_origin
 
-from pydantic import TypeAdapter
+from pydantic import BaseModel, TypeAdapter
 from pydantic.fields import FieldInfo
 
 
@@ -38,3 +39,18 @@ def is_text(annotation: Any) -> bool:
     if get_origin(wanted) is Literal:
         return all(isinstance(choice, str) for choice in get_args(wanted))
     return isinstance(wanted, type) and issubclass(wanted, str)
+
+
+def places(model: type[BaseModel], at: str = "") -> Iterator[tuple[str, str]]:
+    """Yield each key that a file may hold, and what it stands in: `holdback`, in
+    `services.NAME.rollout`; "" for the top."""
+    for field, info in model.model_fields.items():
+        key, annotation = key_of(field, info), inner(info.annotation)
+        yield key, at
+        below = f"{at}.{key}" if at else key
+        if get_origin(annotation) is dict:
+            below, annotation = f"{below}.NAME", inner(get_args(annotation)[1])
+        elif get_origin(annotation) is tuple:
+            below, annotation = f"{below}[]", inner(get_args(annotation)[0])
+        if isinstance(annotation, type) and issubclass(annotation, BaseModel):
+            yield from places(annotation, below)

@@ -6,7 +6,7 @@ quotes. Values of secret fields are never quoted, nor is any value that stands u
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from types import SimpleNamespace
 from typing import Any, get_args, get_origin
 
@@ -15,7 +15,7 @@ from pydantic import BaseModel, ValidationError
 
 from coalmine.rollout.annotations import adapter, inner, is_text, key_of
 from coalmine.rollout.problems import Path, Problem, problem_at
-from coalmine.rollout.wording import in_words, nearest
+from coalmine.rollout.wording import elsewhere, in_words, nearest
 from coalmine.rollout.yaml_nodes import MAX_DEPTH, MAX_NODES, kind, line_of, scalar
 
 SECRETS = frozenset({"state", "metrics_token", "alertmanager_token", "token_sha256"})
@@ -30,13 +30,15 @@ class NodeReader:
 
     Args:
         source: name of the file, for the messages.
+        places: keys, and what they may stand in, for those that stand elsewhere.
 
     Attributes:
         found: what is wrong so far.
     """
 
-    def __init__(self, source: str) -> None:
+    def __init__(self, source: str, places: Iterable[tuple[str, str]] = ()) -> None:
         self._source = source
+        self._places = tuple(places)
         self.found: list[Problem] = []
         self._nodes = 0
 
@@ -82,7 +84,8 @@ class NodeReader:
         lines: dict[str, int] = {}
         for key, (key_line, child) in pairs.items():
             if key not in fields:
-                self._bad(key_line, (*path, key), "is not known", nearest(key, list(fields)))
+                self._bad(key_line, (*path, key), "is not known",
+                          elsewhere(key, self._places) or nearest(key, list(fields)))
                 continue
             name, info = fields[key]
             metadata = tuple(info.metadata)

@@ -305,7 +305,8 @@ class Policy(_Model):
     state: StateAddress = Field(
         "sqlite:///coalmine.db", description="Where the shared state is, or os.environ/NAME."
     )
-    gateway: Name | None = Field(None, description="Name of this gateway; default the host name.")
+    gateway: Name | None = Field(None, description="Name of this gateway; default the host "
+                                "name. The environment's `COALMINE_GATEWAY` goes before it.")
     operators: tuple[Operator, ...] = Field((), description="Who may act beside the admins.")
     metrics_token: SecretName | None = Field(
         None, description="Token that may read /coalmine/metrics, as os.environ/NAME."

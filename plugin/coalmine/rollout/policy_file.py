@@ -6,6 +6,7 @@ policy's models (:mod:`.node_reader`).
 
 from __future__ import annotations
 
+from coalmine.rollout.annotations import places
 from coalmine.rollout.doubts import doubts
 from coalmine.rollout.node_reader import NodeReader
 from coalmine.rollout.policy import Policy
@@ -26,7 +27,7 @@ def read_policy(text: str, source: str) -> Policy:
     root = parse(text, source)
     if isinstance(root, Problem):
         raise PolicyError((root,))
-    reader = NodeReader(source)
+    reader = NodeReader(source, places(Policy))
     policy = reader.model(Policy, root, (), 1)
     if isinstance(policy, Policy) and not reader.found:
         return policy

@@ -12,9 +12,10 @@ from typing import Any
 from coalmine.guardrails import Attempt, Guardrail, Outcome, Rule, Verdict, Window, weigh
 from coalmine.guardrails.alpha import PROVEN, bars, question_of, with_evidence
 from coalmine.guardrails.burn_rate import judge_burn_rate
-from coalmine.guardrails.evidence import Evidence, SequentialTest
+from coalmine.guardrails.evidence import Evidence
 from coalmine.guardrails.judge import Arms, Finding, judge
 from coalmine.guardrails.measure import LATENCIES, Measure
+from coalmine.guardrails.sequential import SequentialTest
 from coalmine.guardrails.weighing import judge_evidence
 from coalmine.rollout.policy import ServicePolicy
 from coalmine.rollout.service import Rollout, Service

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from difflib import get_close_matches
 from enum import Enum
 from typing import Any
 
+from coalmine.guardrails.durations import parse_duration
 from coalmine.rollout.problems import quoted
 from coalmine.rollout.yaml_nodes import NUMBER
 
@@ -38,10 +39,9 @@ def in_words(
     if kind == "value_error":
         return str(error["msg"]).removeprefix("Value error, "), ""
     if kind in _WANTED:
-        quotes = isinstance(value, str) and NUMBER.fullmatch(value.strip())
         return (
             f"must be {_WANTED[kind]}, found {shown or 'something else'}",
-            "leave the quotes out" if quotes else "",
+            _number(value) if kind.startswith(("int", "float")) else "",
         )
     if kind in _BOUNDS:
         return f"{shown} {_BOUNDS[kind]} {next(iter(context.values())):.12g}", _range(metadata)
@@ -73,6 +73,18 @@ def _shown(value: Any) -> str:
     return quoted(str(value))
 
 
+def _number(value: Any) -> str:
+    """Return the hint for what is no number: how it would be one."""
+    if not isinstance(value, str):
+        return ""
+    if NUMBER.fullmatch(value.strip()):
+        return "leave the quotes out"
+    try:
+        return f"in seconds: {parse_duration(value):g}"
+    except ValueError:
+        return ""
+
+
 def _range(metadata: tuple[Any, ...]) -> str:
     """Return the hint for a number with the bounds in `metadata`."""
     low, above = _bound(metadata, "ge"), _bound(metadata, "gt")
@@ -100,3 +112,15 @@ def nearest(name: str, valid: list[str]) -> str:
     """Return the hint for a name that is none of the valid ones."""
     near = get_close_matches(name.lower(), valid, 1, 0.6)
     return f"did you mean {near[0]}?" if near else f"known are {', '.join(valid)}"
+
+
+def elsewhere(name: str, places: Iterable[tuple[str, str]]) -> str:
+    """Return the hint for a key that stands in the wrong place, "" for one that is known nowhere.
+
+    Args:
+        name: the key.
+        places: all keys, and what they stand in.
+    """
+    at = sorted({place or "the file itself, beside services"
+                 for key, place in places if key == name})
+    return f"it stands in {' or '.join(at)}" if at else ""

@@ -14,7 +14,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import uvicorn
-from starlette.applications import Starlette
+from starlette.types import ASGIApp
 
 from coalmine.sim.engine import create_engine
 from coalmine.sim.faults import Faults
@@ -96,20 +96,27 @@ def main(arguments: Sequence[str] | None = None) -> int:
         )
     except ValueError as error:
         command.error(str(error))
+    return serve(app, options.host, options.port, shutdown_timeout=options.shutdown_timeout,
+                 port_file=options.port_file, end_with_stdin=options.end_with_stdin)
+
+
+def serve(app: ASGIApp, host: str, port: int, *, shutdown_timeout: int,
+          port_file: Path | None = None, end_with_stdin: bool = False) -> int:
+    """Serve an engine until SIGTERM or SIGINT; 0 then, 1 when the port is taken."""
     try:
-        listener = _listen(options.host, options.port)
+        listener = _listen(host, port)
     except OSError as error:
-        print(f"cannot listen on {options.host}:{options.port}: {error}", file=sys.stderr)
+        print(f"cannot listen on {host}:{port}: {error}", file=sys.stderr)
         return 1
-    port: int = listener.getsockname()[1]
+    port = listener.getsockname()[1]
 
     def ready() -> None:
-        if options.port_file is not None:
-            _write_whole(options.port_file, f"{port}\n")
-        print(f"ready http://{options.host}:{port}", flush=True)
+        if port_file is not None:
+            _write_whole(port_file, f"{port}\n")
+        print(f"ready http://{host}:{port}", flush=True)
 
-    server = _Server(_config(app, options.shutdown_timeout), ready)
-    if options.end_with_stdin:
+    server = _Server(_config(app, shutdown_timeout), ready)
+    if end_with_stdin:
         threading.Thread(target=_end_with_stdin, args=(server,), daemon=True).start()
     # uvicorn raises the signal again once it has shut down; that is then an ordinary end.
     for number in (signal.SIGTERM, signal.SIGINT):
@@ -118,7 +125,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     return 0
 
 
-def _config(app: Starlette, shutdown_timeout: int) -> uvicorn.Config:
+def _config(app: ASGIApp, shutdown_timeout: int) -> uvicorn.Config:
     config = uvicorn.Config(
         app,
         access_log=False,

@@ -39,6 +39,8 @@ def simulate(
         for each in NAMED.values():
             print(f"{each.name:12} {each.about}")
         return
+    if hours is not None and not hours > 0:
+        raise CoalmineError(f"--hours {hours:g}: give a number, more than 0")
     try:
         traffic = named(scenario or "", rate=rate, weight=weight, seed=seed, onset=onset,
                         seconds=None if hours is None else hours * 3600)

@@ -89,6 +89,8 @@ class Proxy:
                 *(str(command), "--config", str(self._config)),
                 *("--host", HOST, "--port", str(port)),
                 *("--num_workers", str(WORKERS), "--timeout_worker_healthcheck", "120"),
+                # With uvicorn's 5 s, which are httpx's too, an answer now and then has no end.
+                *("--keepalive_timeout", "180"),
             ],
             cwd=self._folder, stdin=subprocess.DEVNULL, stdout=self._output,
             stderr=subprocess.STDOUT, start_new_session=True,

@@ -78,7 +78,7 @@ def _figures(findings: Findings, facts: Facts) -> Iterator[tuple[str, str]]:
     yield "last worker", f"{_millis(facts.flip, facts.last)} after the decision"
     at = findings.open
     yield "in flight", (f"on {CANDIDATE} at the decision: {at.completed} completed there, "
-                        f"{at.rescued} rescued on {STABLE}, {at.cut} cut")
+                        f"{at.rescued} came from {STABLE} instead, {at.cut} cut")
     for what in ("attempts", "failures", "answers"):
         pairs = [_pair(pair) for pair in facts.pairs if pair.what == what]
         if pairs:
