@@ -4,6 +4,7 @@ ENGINES ?= sim
 PYTEST_ARGS ?=
 ARGS ?=
 BIN := .venv/bin
+PLAYS := ansible roles inventories molecule .config
 
 # LiteLLM reads its price list from its own package, not from the network.
 export LITELLM_LOCAL_MODEL_COST_MAP := True
@@ -13,7 +14,7 @@ $(error ENGINES is sim or vllm, not '$(ENGINES)')
 endif
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test lint bench lock docs clean
+.PHONY: help demo test lint bench lab lock docs clean
 
 help: ## list the targets
 	@sed -n 's/^\([a-z]*\):.*## \(.*\)/  make \1	\2/p' Makefile
@@ -26,13 +27,19 @@ test: lint ## lint, then all tests (PYTEST_ARGS="-k rollback" narrows them)
 	@without=$$(bash scripts/system-packages) && \
 	  COALMINE_WITHOUT="$$without" $(BIN)/python -m pytest $(PYTEST_ARGS)
 
-lint: .venv/.ready ## ruff, the rooms (import-linter), types (mypy)
+lint: .venv/.ready ## ruff, the rooms (import-linter), types (mypy), roles and playbooks
 	@$(BIN)/ruff check --output-format=concise
 	@$(BIN)/lint-imports
 	@$(BIN)/mypy
+	@PATH="$(CURDIR)/$(BIN):$$PATH" ansible-lint --strict -q $(PLAYS)
+	@$(BIN)/yamllint --strict $(PLAYS)
 
-bench: .venv/.ready ## the benchmarks (ARGS names some of them; verdicts, an hour or two, only so)
+bench: .venv/.ready ## the benchmarks (ARGS names some; verdicts, hours, and hosts, root, only so)
 	@$(BIN)/python -m benchmarks $(ARGS)
+
+lab: .venv/.ready ## hosts with a real systemd in a private network, to look around in (root)
+	@bash scripts/system-packages >/dev/null
+	@bash scripts/lab run bash scripts/lab-shell $(ARGS)
 
 lock: ## resolve requirements/lock.txt again (ARGS=--upgrade takes newer versions)
 	@PYTHON="$(PYTHON)" bash scripts/lock $(ARGS)

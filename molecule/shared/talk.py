@@ -1,0 +1,63 @@
+#!/usr/bin/env python3
+"""Conversations that go on until a file appears: what each turn met, a line of JSON each.
+
+talk.py URL KEY SERVICE USERS STOP_FILE > turns.jsonl: every user talks in conversations of five
+turns, one after the other. A line holds the conversation, its turn, the HTTP status (0 for none),
+and the release that answered, left (x-coalmine-moved), and spoke.
+"""
+
+import itertools
+import json
+import re
+import sys
+import threading
+import time
+from pathlib import Path
+
+import requests
+
+TURNS = 5
+ONE_BY_ONE = threading.Lock()
+LONGEST = 600.0  # seconds; then it ends by itself
+
+
+def turn(url, key, service, name, number):
+    """Take one turn."""
+    told = {"at": time.time(), "conversation": name, "turn": number, "status": 0}
+    try:
+        answer = requests.post(
+            f"{url}/v1/chat/completions", timeout=60,
+            headers={"authorization": f"Bearer {key}", "x-coalmine-session": name},
+            json={"model": service, "messages": [{"role": "user", "content": f"turn {number}"}]})
+    except requests.RequestException as error:
+        return {**told, "error": str(error)}
+    spoke = re.search(r"\[(\w+)\]", answer.text)
+    return {**told, "status": answer.status_code, "spoke": spoke and spoke[1],
+            "release": answer.headers.get("x-coalmine-release"),
+            "moved": answer.headers.get("x-coalmine-moved")}
+
+
+def talk(user, url, key, service, stop, until):
+    """Talk until told to stop; conversations are ended, not left."""
+    for count in itertools.count():
+        for number in range(TURNS):
+            told = turn(url, key, service, f"user{user}-{count}", number)
+            with ONE_BY_ONE:
+                print(json.dumps(told), flush=True)
+            time.sleep(0.1)
+        if stop.exists() or time.monotonic() > until:
+            return
+
+
+def main(url, key, service, users, stop):
+    until = time.monotonic() + LONGEST
+    threads = [threading.Thread(target=talk, args=(n, url, key, service, Path(stop), until))
+               for n in range(int(users))]
+    for one in threads:
+        one.start()
+    for one in threads:
+        one.join()
+
+
+if __name__ == "__main__":
+    main(*sys.argv[1:])
