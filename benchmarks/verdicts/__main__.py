@@ -5,7 +5,7 @@ Simulated canaries (`coalmine simulate`), the same events for three judges: the 
 in ``benchmarks/results/verdicts/``, so an interrupted benchmark goes on where it was. All of it
 takes an hour or two on two cores, nearly all of them for the healthy days.
 
-    python -m benchmarks.verdicts [NAME …] [--runs N] [--jobs N] [--json FILE]
+    python -m benchmarks.verdicts [NAME …] [--first N] [--runs N] [--jobs N] [--json FILE]
 """
 
 from __future__ import annotations
@@ -37,13 +37,13 @@ def one(task: Task) -> tuple[Task, dict[str, Any]]:
     return task, watch(scenario, panel(case.kind, scenario))
 
 
-def simulate(store: Store, names: list[str], runs: int | None, jobs: int) -> None:
-    """Do all runs that are not there yet."""
+def simulate(store: Store, names: list[str], first: int, runs: int | None, jobs: int) -> None:
+    """Do all runs that are not there yet, from the seed `first` on."""
     progress = Progress(jobs)
     left: list[Task] = []
     for name in names:
         known = store.runs(CASES[name])
-        wanted = range(1, (runs or CASES[name].runs) + 1)
+        wanted = range(first, (runs or CASES[name].runs) + 1)
         progress.expect(name, len(wanted), [known[seed]["cpu"] for seed in wanted if seed in known])
         left += [(name, seed) for seed in wanted if seed not in known]
     with multiprocessing.Pool(jobs) as pool:
@@ -64,13 +64,16 @@ def main() -> int:
     """Simulate what is asked for, print the figures and write them."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("names", nargs="*", choices=[*CASES, []], default=[])
-    parser.add_argument("--runs", type=int, help="of each case, seeds 1 to N")
+    parser.add_argument("--runs", type=int, help="of each case, up to the seed N")
+    parser.add_argument("--first", type=int, default=1,
+                        help="the seed to begin with; so several machines can share the work")
     parser.add_argument("--jobs", type=int, default=os.cpu_count() or 1)
     parser.add_argument("--json", type=Path)
     arguments = parser.parse_args()
     store = Store(FOLDER, code())
     try:
-        simulate(store, arguments.names or list(CASES), arguments.runs, arguments.jobs)
+        simulate(store, arguments.names or list(CASES), arguments.first, arguments.runs,
+                 arguments.jobs)
     except KeyboardInterrupt:
         print("\nverdicts: interrupted; the same command goes on from here", file=sys.stderr)
         return 1

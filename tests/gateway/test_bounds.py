@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 import sqlite3
 import time
 from collections import Counter
@@ -142,10 +143,14 @@ class Place:
 
 @pytest.fixture
 def here(
-    place: Path, monkeypatch: pytest.MonkeyPatch, patient_state: None
+    place: Path, monkeypatch: pytest.MonkeyPatch, patient_state: None,
+    caplog: pytest.LogCaptureFixture,
 ) -> Iterator[Place]:
-    """A worker in a canary; the router that LiteLLM would have is a list."""
+    """A worker in a canary; the router that LiteLLM would have is a list. A test that fails shows
+    what the state answered: while the clock stands, one fault lasts until the minute ends."""
     from coalmine.gateway import litellm_router
+
+    caplog.set_level(logging.DEBUG, "coalmine.assign")
 
     monkeypatch.setattr(litellm_router, "model_list", lambda: MODELS)
     found = Place(place)
