@@ -3,11 +3,13 @@
 
 talk.py URL KEY SERVICE USERS STOP_FILE > turns.jsonl: every user talks in conversations of five
 turns, one after the other. A line holds the conversation, its turn, the HTTP status (0 for none),
-and the release that answered, left (x-coalmine-moved), and spoke.
+and the release that answered, left (x-coalmine-moved), and spoke: a simulated engine says its name,
+a real one (LAB_VLLM) uses words of its own.
 """
 
 import itertools
 import json
+import os
 import re
 import sys
 import threading
@@ -19,6 +21,17 @@ import requests
 TURNS = 5
 ONE_BY_ONE = threading.Lock()
 LONGEST = 600.0  # seconds; then it ends by itself
+WORDS = json.loads(Path(os.environ["LAB_VLLM"], "words.json").read_text(encoding="utf-8")) \
+    if os.environ.get("LAB_VLLM") else {}
+
+
+def speaker(text):
+    """The release that said a text, None where none can have."""
+    if WORDS:
+        said = set(text.split())
+        return next((name for name, words in WORDS.items() if said and said <= set(words)), None)
+    named = re.match(r"\[(\w+)\]", text)
+    return named and named[1]
 
 
 def turn(url, key, service, name, number):
@@ -31,8 +44,8 @@ def turn(url, key, service, name, number):
             json={"model": service, "messages": [{"role": "user", "content": f"turn {number}"}]})
     except requests.RequestException as error:
         return {**told, "error": str(error)}
-    spoke = re.search(r"\[(\w+)\]", answer.text)
-    return {**told, "status": answer.status_code, "spoke": spoke and spoke[1],
+    said = answer.json()["choices"][0]["message"]["content"] if answer.ok else ""
+    return {**told, "status": answer.status_code, "spoke": speaker(said),
             "release": answer.headers.get("x-coalmine-release"),
             "moved": answer.headers.get("x-coalmine-moved")}
 

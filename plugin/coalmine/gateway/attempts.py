@@ -15,11 +15,11 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable
-from dataclasses import replace
 from threading import Lock
 from typing import Any, Protocol
 
 from coalmine.gateway.answers import ABORTED, KEPT, Seen, read_answer
+from coalmine.gateway.attempt_figures import attempt_of, bound, keep, priced
 from coalmine.gateway.causes import in_names
 from coalmine.gateway.failures import (
     ERROR_INSIDE,
@@ -32,7 +32,7 @@ from coalmine.gateway.failures import (
 from coalmine.gateway.fleet import Fleet
 from coalmine.gateway.outcomes import outcome_of
 from coalmine.gateway.turns import OpenAttempt, Turn
-from coalmine.guardrails import NO_CONVERSATION, Attempt, Outcome
+from coalmine.guardrails import Attempt, Outcome
 from coalmine.routing import Arm, RoutingPlan
 
 FURTHER = 1.5
@@ -238,9 +238,8 @@ class Accounts:
         self._count("coalmine_cached_total", turn.service, release)
         decision = turn.decision
         if turn.first and decision is not None and decision.evidence:
-            began = self._attempt(turn, Outcome.WAITING, "", release, decision.arm, self._mono(),
-                                  None)
-            began.seconds = 0.0  # nothing runs
+            began = attempt_of(turn, Outcome.WAITING, "", release, decision.arm,
+                               at=self._wall(), seconds=0.0)  # nothing runs
             self._watch(began)
             self._ended(began)
 
@@ -254,7 +253,7 @@ class Accounts:
             return
         waiting = self._taken(turn)
         if waiting is not None:
-            self._ended(_priced(waiting[0], tokens, cost), waiting[1])
+            self._ended(priced(waiting[0], tokens, cost), waiting[1])
 
     def request_failed(self, turn: Turn, error: BaseException) -> None:
         """The whole request failed; what is still open failed with it."""
@@ -271,8 +270,8 @@ class Accounts:
 
     def down(self, turn: Turn, plan: RoutingPlan) -> None:
         """The candidate had no deployment left for this request."""
-        self._ended(self._attempt(turn, Outcome.DOWN, "", plan.candidate or "", Arm.CANDIDATE,
-                                  self._mono(), None))
+        self._ended(attempt_of(turn, Outcome.DOWN, "", plan.candidate or "", Arm.CANDIDATE,
+                               at=self._wall(), seconds=0.0))
 
     def settle(self, turn: Turn, older_than: float) -> None:
         """Ship an ended attempt whose log event does not come."""
@@ -293,21 +292,12 @@ class Accounts:
         if waited < running.told_at:
             return
         running.told_at = waited * FURTHER
-        attempt = self._attempt(turn, Outcome.WAITING, running.deployment, running.release,
-                                running.arm, running.began, running)
-        self._bound(turn, running, attempt)
+        attempt = self._told(turn, Outcome.WAITING, running)
+        bound(attempt, turn, running, self._mono())
         if running.first is not None:
             attempt.tokens = running.gaps + 1
         self._watch(attempt)
         self._ended(attempt)
-
-    def _bound(self, turn: Turn, running: OpenAttempt, attempt: Attempt) -> None:
-        """Let an attempt without an end tell how long what has not come has been waited for."""
-        if attempt.ttft is None and turn.stream:  # what comes whole has no first token
-            attempt.ttft = attempt.seconds
-        if running.first is not None:
-            # The gap that runs now is one of them: a stream that stalls is slow at once.
-            attempt.inter_token = (self._mono() - running.first) / (running.gaps + 1)
 
     def _leave(self, turn: Turn, running: OpenAttempt) -> None:
         name = f"{turn.service}/{running.release}"
@@ -315,24 +305,11 @@ class Accounts:
         if self._in_flight[name] <= 0:
             del self._in_flight[name]
 
-    def _attempt(self, turn: Turn, outcome: Outcome, deployment: str, release: str,
-                 arm: Arm | None, began: float, running: OpenAttempt | None,
-                 tokens: int | None = None) -> Attempt:
-        decision = turn.decision
-        ttft = inter = None
-        if running is not None and running.first is not None:
-            ttft = running.first - began
-            if running.gaps:
-                inter = (running.last - running.first) / running.gaps
-        return Attempt(
-            at=self._wall(), service=turn.service, release=release, arm=arm,
-            deployment=deployment, outcome=outcome,
-            conversation=_conversation(turn),
-            caller=turn.caller, alias=turn.alias,
-            chance=decision.chance if decision else None, first_turn=turn.first,
-            evidence=bool(decision and decision.evidence), ttft=ttft, inter_token=inter,
-            seconds=self._mono() - began, tokens=tokens,
-        )
+    def _told(self, turn: Turn, outcome: Outcome, running: OpenAttempt,
+              tokens: int | None = None) -> Attempt:
+        return attempt_of(turn, outcome, running.deployment, running.release, running.arm,
+                          at=self._wall(), seconds=self._mono() - running.began,
+                          running=running, tokens=tokens)
 
     def _close_by(self, turn: Turn, error: BaseException, tokens: int | None = None) -> None:
         self._close(turn, outcome_of(error, client_timeout=turn.client_timeout), tokens,
@@ -346,10 +323,9 @@ class Accounts:
         turn.ended += 1
         turn.finished = self._mono()
         self._leave(turn, running)
-        attempt = self._attempt(turn, outcome, running.deployment, running.release, running.arm,
-                                running.began, running, tokens)
+        attempt = self._told(turn, outcome, running, tokens)
         if outcome is Outcome.DISCONNECT:
-            self._bound(turn, running, attempt)
+            bound(attempt, turn, running, self._mono())
         if attempt.evidence:
             self._watch(attempt)
         if attempt.failed:
@@ -366,7 +342,7 @@ class Accounts:
         if outcome is not Outcome.OK:
             self._ended(attempt)
         elif turn.told is not None:
-            self._ended(_priced(attempt, *turn.told))
+            self._ended(priced(attempt, *turn.told))
         else:
             # Tokens and cost come with the log event.
             turn.pending = attempt, self._sink.wait(attempt)
@@ -381,28 +357,3 @@ class Accounts:
         with self._shipping:
             pending, turn.pending = turn.pending, None
         return pending
-
-
-def _conversation(turn: Turn) -> str:
-    """Return what stands for the conversation: "" when it was not recognised."""
-    if turn.key is not None and turn.basis is not None:
-        return turn.key.hex()
-    return "" if turn.unrecognised else NO_CONVERSATION
-
-
-def _priced(attempt: Attempt, tokens: int | None, cost: float | None) -> Attempt:
-    if not cost and (tokens is None or attempt.tokens is not None):
-        return attempt  # most self-hosted models have no price
-    return replace(
-        attempt, tokens=attempt.tokens if attempt.tokens is not None else tokens, cost=cost
-    )
-
-
-def keep(turn: Turn, seen: Seen) -> None:
-    """Keep of an answer what lets its conversation be recognised later."""
-    if seen.text and turn.history is not None and len(turn.answer) < KEPT:
-        turn.answer += seen.text
-    if seen.calls:
-        turn.calls += tuple(call for call in seen.calls if call not in turn.calls)
-    if seen.response_id:
-        turn.response_id = seen.response_id
