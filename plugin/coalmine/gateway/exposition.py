@@ -81,4 +81,5 @@ GAUGES: dict[str, str] = {
     "coalmine_phase": "1 for the phase in which the service stands.",
     "coalmine_guardrail_evidence": "Evidence against the candidate.",
     "coalmine_workers": "Live workers of this gateway.",
+    "coalmine_controller": "1 for whether some worker judges the rollouts.",
 }

@@ -12,12 +12,18 @@ from coalmine.state import Beat, State
 Labels = tuple[tuple[str, str], ...]
 
 
-def gauges(services: Mapping[str, Service], workers: list[Beat], state: State
+CONTROLLER = ("ok", "missing", "unknown")
+"""What is known of the one worker that judges; see :class:`.health.ControllerWatch`."""
+
+
+def gauges(services: Mapping[str, Service], workers: list[Beat], state: State, controller: str
            ) -> dict[str, dict[Labels, float]]:
-    """Return the gauges of the contract, by labels."""
+    """Return the gauges of the contract, by labels; `controller` is one of `CONTROLLER`."""
     found: dict[str, dict[Labels, float]] = {
         "coalmine_in_flight": {}, "coalmine_weight_percent": {}, "coalmine_epoch": {},
         "coalmine_phase": {}, "coalmine_guardrail_evidence": {}, "coalmine_workers": {},
+        "coalmine_controller": {
+            (("status", status),): float(status == controller) for status in CONTROLLER},
     }
     for beat in workers:
         for name, count in beat.in_flight.items():

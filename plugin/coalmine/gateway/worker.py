@@ -308,7 +308,8 @@ class Worker:
         if state is None:
             return render({}, {})
         workers = [beat for beat in state.workers() if beat.gateway == self.gateway]
-        return render(state.totals(self.gateway), gauges(self.follower.services, workers, state))
+        return render(state.totals(self.gateway), gauges(
+            self.follower.services, workers, state, self._watch.status()))
 
     def deployments(self) -> list[dict[str, Any]]:
         """The figures of each deployment on this gateway: all of its workers together."""
