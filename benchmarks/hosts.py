@@ -104,8 +104,8 @@ def measure(count: int) -> dict[str, Any]:
     turns = LAB / "turns.jsonl"
     with turns.open("w") as file:
         talk = subprocess.Popen(
-            [sys.executable, "molecule/shared/talk.py", "http://gw1:4000", KEY, "chat", str(USERS),
-             str(LAB / "enough")], cwd=ROOT, stdout=file)
+            [sys.executable, "molecule/shared/talk.py", "http://gw1:4000", "chat", str(USERS),
+             str(LAB / "enough")], cwd=ROOT, stdout=file, env={**os.environ, "COALMINE_KEY": KEY})
         try:
             found = rounds(count)
         finally:

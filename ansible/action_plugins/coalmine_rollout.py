@@ -4,57 +4,41 @@ from __future__ import annotations
 
 import sys
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
-from ansible.errors import AnsibleActionFail
-from ansible.plugins.action import ActionBase
+sys.path.append(str(Path(__file__).resolve().parents[1] / "plugin_utils"))
 
-# The package, beside the playbooks in a clone; an installed one goes before it.
-sys.path.append(str(Path(__file__).resolve().parents[2] / "plugin"))
+from coalmine_action import FleetAction
 
 SHOWN = ("phase", "stable", "candidate", "weight", "step", "epoch")
 """What of a service a difference shows."""
 
 
-class ActionModule(ActionBase):  # type: ignore[misc]  # Ansible ships no types
+class ActionModule(FleetAction):
     """See ../library/coalmine_rollout.py."""
 
-    TRANSFERS_FILES = False
-    _requires_connection = False
+    OPTIONS: ClassVar = {
+        "state": {"type": "str", "required": True,
+                  "choices": ["registered", "started", "paused", "resumed", "promoted"]},
+        "release": {"type": "str"},
+        "slot": {"type": "str", "choices": ["blue", "green"]},
+        "digest": {"type": "str"},
+        "full": {"type": "bool", "default": False},
+        "reason": {"type": "str", "default": ""},
+    }
+    REQUIRED_IF: ClassVar = [("state", "started", ["release"]),
+                             ("state", "registered", ["release", "slot"])]
 
-    def run(self, tmp: Any = None, task_vars: dict[str, Any] | None = None) -> dict[str, Any]:
-        """Run the task."""
-        from coalmine.cli.fleet import ClientError, Fleet
-
-        result: dict[str, Any] = super().run(tmp, task_vars)
-        _, arguments = self.validate_argument_spec(
-            argument_spec={
-                "urls": {"type": "list", "elements": "str", "required": True},
-                "key": {"type": "str", "required": True, "no_log": True},
-                "service": {"type": "str", "required": True},
-                "state": {"type": "str", "required": True,
-                          "choices": ["registered", "started", "paused", "resumed", "promoted"]},
-                "release": {"type": "str"},
-                "slot": {"type": "str", "choices": ["blue", "green"]},
-                "digest": {"type": "str"},
-                "full": {"type": "bool", "default": False},
-                "reason": {"type": "str", "default": ""},
-                "ca": {"type": "path"},
-            },
-            required_if=[("state", "started", ["release"]),
-                         ("state", "registered", ["release", "slot"])])
-        try:
-            fleet = Fleet(arguments["urls"], arguments["key"], verify=arguments["ca"] or True)
-            client, before = fleet.newest(arguments["service"])
-            if _is_so(before, arguments):
-                return result | {"changed": False, "service": before}
-            if self._task.check_mode:
-                return result | {"changed": True, "service": before}
-            after = _command(client, arguments)
-        except ClientError as error:
-            raise AnsibleActionFail(f"{error.message}. {error.hint}".rstrip(". ")) from error
-        return result | {"changed": bool(after.get("changed")), "service": after,
-                         "diff": {"before": _shown(before), "after": _shown(after)}}
+    def act(self, fleet: Any, arguments: dict[str, Any]) -> dict[str, Any]:
+        """Move it, unless it is so already."""
+        client, before = fleet.newest(arguments["service"])
+        if _is_so(before, arguments):
+            return {"changed": False, "service": before}
+        if self._task.check_mode:
+            return {"changed": True, "service": before}
+        after = _command(client, arguments)
+        return {"changed": bool(after.get("changed")), "service": after,
+                "diff": {"before": _shown(before), "after": _shown(after)}}
 
 
 def _is_so(service: dict[str, Any], arguments: dict[str, Any]) -> bool:

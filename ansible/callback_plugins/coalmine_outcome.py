@@ -1,4 +1,4 @@
-"""Says how a rollback ended, as the very last line: after Ansible's own recap."""
+"""Says how a playbook ended, as the very last line: after Ansible's own recap."""
 
 from __future__ import annotations
 
@@ -9,9 +9,11 @@ from ansible.plugins.callback import CallbackBase
 DOCUMENTATION = """
 name: coalmine_outcome
 type: aggregate
-short_description: The outcome of a rollback as the last line
+short_description: The outcome of a playbook as the last line
 description:
-  - Prints what C(coalmine_rollback) said once more, after the recap. Nothing where it did not run.
+  - Prints after the recap what C(coalmine_rollback) said, or what was kept last as the fact
+    C(coalmine_outcome), on any host, also when the playbook ended early. Nothing where there was
+    neither.
 """
 
 
@@ -27,9 +29,11 @@ class CallbackModule(CallbackBase):  # type: ignore[misc]  # Ansible ships no ty
         self._said = ""
 
     def v2_runner_on_ok(self, result: Any) -> None:
-        """Remember what a rollback said."""
+        """Remember what was said."""
         if result._task.action == "coalmine_rollback":
             self._said = str(result._result.get("msg", ""))
+        facts = result._result.get("ansible_facts", {})
+        self._said = str(facts.get("coalmine_outcome", self._said))
 
     def v2_playbook_on_stats(self, stats: Any) -> None:
         """Say it again."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 from ansible.errors import AnsibleFilterError
@@ -24,6 +24,12 @@ def engines(services: Mapping[str, Any], host: str, groups: Mapping[str, list[st
 
 def _group(service: Mapping[str, Any]) -> str:
     return str(service.get("hosts", ENGINES))
+
+
+def engine_hosts(services: Mapping[str, Any], service: str, groups: Mapping[str, list[str]]
+                 ) -> list[str]:
+    """Return the hosts that run a service's engines."""
+    return list(groups.get(_group(services[service]), []))
 
 
 def _slot(name: str, service: Mapping[str, Any], slot: str, folder: str) -> dict[str, Any]:
@@ -133,6 +139,13 @@ def serving(services: Mapping[str, Any], standing: Mapping[str, Any]) -> list[st
             or standing[name]["phase"] in RUNNING]
 
 
+def unsure(services: Mapping[str, Any], standing: Mapping[str, Any], running: Iterable[str]
+           ) -> list[str]:
+    """Return those of the `running` slots that may serve users, as no gateway knows the service."""
+    return [f"{name}-{at}" for name, service in services.items() if not standing.get(name)
+            for at in sorted(service["slots"]) if f"{name}-{at}" in running]
+
+
 def _stable_slot(service: Mapping[str, Any], known: Mapping[str, Any] | None) -> str:
     if known:
         return str(known["releases"][known["stable"]]["slot"])
@@ -204,6 +217,6 @@ class FilterModule:
 
     def filters(self) -> dict[str, Any]:
         """Return them by name."""
-        known = (address, balancers, engines, homes, models, policy, proxies, serving, slot,
-                 slow_path, urls, watched, weights)
+        known = (address, balancers, engine_hosts, engines, homes, models, policy, proxies,
+                 serving, slot, slow_path, unsure, urls, watched, weights)
         return {f"coalmine_{one.__name__}": one for one in known}

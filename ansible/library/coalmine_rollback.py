@@ -8,21 +8,7 @@ description:
   - Gives the rollback to every gateway in parallel, waits until every live worker says that it
     applies it, and asks for real completions through every gateway.
   - It does not fail for how the rollback ended; C(outcome) says that, so that a playbook can go on.
-  - Runs on the controller. The key goes into a header and nowhere else.
 options:
-  urls:
-    description: Addresses of the gateways, each by itself and not the load balancer's.
-    type: list
-    elements: str
-    required: true
-  key:
-    description: An operator's token or an admin's key, which may also call the service.
-    type: str
-    required: true
-  service:
-    description: The service.
-    type: str
-    required: true
   reason:
     description: Why, for the log.
     type: str
@@ -30,9 +16,6 @@ options:
   to:
     description: The release to go to; default stable, of an idle service the previous one.
     type: str
-  ca:
-    description: The CA that signed the gateways' certificates.
-    type: path
   result:
     description: A file for the result, as JSON.
     type: path
@@ -40,6 +23,7 @@ attributes:
   check_mode:
     support: full
     description: Tells what each gateway would do.
+extends_documentation_fragment: coalmine_gateways
 author:
   - the Coalmine project
 """

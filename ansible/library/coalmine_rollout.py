@@ -6,21 +6,7 @@ module: coalmine_rollout
 short_description: Register a release; start, pause, resume or promote a rollout
 description:
   - What is so already is left as it is, except for C(promoted), which is one step each time.
-  - Runs on the controller. The key goes into a header and nowhere else.
 options:
-  urls:
-    description: Addresses of the gateways; the first that answers is told.
-    type: list
-    elements: str
-    required: true
-  key:
-    description: An operator's token or an admin's key.
-    type: str
-    required: true
-  service:
-    description: The service.
-    type: str
-    required: true
   state:
     description: What is to be.
     type: str
@@ -44,14 +30,12 @@ options:
     description: Why, for the log.
     type: str
     default: ""
-  ca:
-    description: The CA that signed the gateways' certificates.
-    type: path
 attributes:
   check_mode:
     support: full
   diff_mode:
     support: full
+extends_documentation_fragment: coalmine_gateways
 author:
   - the Coalmine project
 """

@@ -6,27 +6,10 @@ module: coalmine_status
 short_description: How a service stands
 description:
   - Asks all gateways at once, and takes the newest answer. It does not fail when none answers.
-  - Runs on the controller. The key goes into a header and nowhere else.
-options:
-  urls:
-    description: Addresses of the gateways, each by itself and not the load balancer's.
-    type: list
-    elements: str
-    required: true
-  key:
-    description: An operator's token or an admin's key.
-    type: str
-    required: true
-  service:
-    description: The service.
-    type: str
-    required: true
-  ca:
-    description: The CA that signed the gateways' certificates.
-    type: path
 attributes:
   check_mode:
     support: full
+extends_documentation_fragment: coalmine_gateways
 author:
   - the Coalmine project
 """

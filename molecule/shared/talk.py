@@ -1,10 +1,10 @@
 #!/usr/bin/env python3
 """Conversations that go on until a file appears: what each turn met, a line of JSON each.
 
-talk.py URL KEY SERVICE USERS STOP_FILE > turns.jsonl: every user talks in conversations of five
-turns, one after the other. A line holds the conversation, its turn, the HTTP status (0 for none),
-and the release that answered, left (x-coalmine-moved), and spoke: a simulated engine says its name,
-a real one (LAB_VLLM) uses words of its own.
+talk.py URL SERVICE USERS STOP_FILE > turns.jsonl: every user talks in conversations of five
+turns, one after the other; COALMINE_KEY is their key. A line holds the conversation, its turn, the
+HTTP status (0 for none), and the release that answered, left (x-coalmine-moved), and spoke: a
+simulated engine says its name, a real one (LAB_VLLM) uses words of its own.
 """
 
 import itertools
@@ -62,7 +62,8 @@ def talk(user, url, key, service, stop, until):
             return
 
 
-def main(url, key, service, users, stop):
+def main(url, service, users, stop):
+    key = os.environ["COALMINE_KEY"]
     until = time.monotonic() + LONGEST
     threads = [threading.Thread(target=talk, args=(n, url, key, service, Path(stop), until))
                for n in range(int(users))]

@@ -48,6 +48,13 @@ def test_a_host_has_the_slots_of_the_services_that_its_group_runs() -> None:
         "chat", "chat", "code"]
 
 
+def test_a_services_engines_run_on_the_hosts_of_its_group() -> None:
+    """By default that of all GPU hosts; a group without hosts is not there."""
+    assert filters["coalmine_engine_hosts"](SERVICES, "chat", GROUPS) == ["gpu1", "gpu2"]
+    assert filters["coalmine_engine_hosts"](SERVICES, "code", GROUPS) == ["gpu2"]
+    assert filters["coalmine_engine_hosts"](SERVICES, "code", {}) == []
+
+
 def test_a_host_gets_the_weights_that_its_slots_need() -> None:
     """Each once."""
     known = {name: {"source": f"/srv/{name}", "manifest": f"{name}.json"}
@@ -103,6 +110,14 @@ def test_stable_is_what_gateways_say_and_the_inventorys_may_be_gone() -> None:
 def test_slots_that_serve_are_known(known: dict[str, Any], slots: list[str]) -> None:
     """Stable's, and in a rollout both; where no gateway knows the service, none does."""
     assert filters["coalmine_serving"](SERVICES, known) == slots
+
+
+def test_what_runs_may_serve_where_no_gateway_says() -> None:
+    """And only there: of chat the gateways say that green serves nobody."""
+    running = ["chat-green", "code-blue", "other-blue"]
+    assert filters["coalmine_unsure"](SERVICES, standing(), running) == ["code-blue"]
+    assert filters["coalmine_unsure"](SERVICES, {}, running) == ["chat-green", "code-blue"]
+    assert filters["coalmine_unsure"](SERVICES, {}, []) == []
 
 
 def test_the_home_is_what_gateways_say_and_else_what_the_inventory_says() -> None:

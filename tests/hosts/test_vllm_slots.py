@@ -48,6 +48,19 @@ def test_what_fits_is_not_complained_of(slots: list[dict[str, Any]]) -> None:
     assert vllm_slots.misfits(slots, {"0.32.0": {}}) == []
 
 
+@pytest.mark.parametrize(("named", "retired", "run"), [
+    (None, [], ["chat-blue", "chat-green"]),
+    (None, ["chat-green"], ["chat-blue"]),
+    (["chat-green"], ["chat-green"], ["chat-green"]),
+    ([], [], []),
+])
+def test_what_was_retired_runs_again_only_when_it_is_named(
+        named: list[str] | None, retired: list[str], run: list[str]) -> None:
+    """And then no other does."""
+    slots = [slot("chat-blue"), slot("chat-green")]
+    assert list(map(vllm_slots.name_of, vllm_slots.wanted(slots, named, retired))) == run
+
+
 def test_slots_start_in_their_order() -> None:
     """Each after all that stand before it."""
     slots = [slot("chat-blue"), slot("chat-green"), slot("code-blue", port=9)]

@@ -23,6 +23,13 @@ def misfits(slots: Iterable[Slot], environments: Mapping[str, Any]) -> list[str]
     return [*_twice(known), *_unknown(known, environments), *_crowded(known)]
 
 
+def wanted(slots: Iterable[Slot], named: Iterable[str] | None, retired: Iterable[str]
+           ) -> list[Slot]:
+    """Return the slots that are to run: those that were named, or else all that are not retired."""
+    return [slot for slot in slots
+            if (name_of(slot) in named if named is not None else name_of(slot) not in retired)]
+
+
 def before(slots: Iterable[Slot], slot: Slot) -> list[str]:
     """Return the names of the slots that start before one."""
     names = list(map(name_of, slots))
@@ -68,4 +75,4 @@ class FilterModule:
     def filters(self) -> dict[str, Any]:
         """Return them by name."""
         return {"vllm_misfits": misfits, "vllm_slot_name": name_of,
-                "vllm_slots_before": before}
+                "vllm_slots_before": before, "vllm_slots_wanted": wanted}
