@@ -78,23 +78,27 @@ def test_it_shows_a_certificate_and_takes_a_newer_one(
     file = str(authority.issue("127.0.0.1"))
     engine = start(tmp_path, port, "--ssl-certfile", file, "--ssl-keyfile", file,
                    "--enable-ssl-refresh")
-    assert engine.stdout is not None
-    assert engine.stdout.readline() == f"ready https://127.0.0.1:{port}\n"
+    try:
+        assert engine.stdout is not None
+        assert engine.stdout.readline() == f"ready https://127.0.0.1:{port}\n"
 
-    def shown() -> str:
-        return ssl.get_server_certificate(("127.0.0.1", port), ca_certs=str(authority.path))
+        def shown() -> str:
+            return ssl.get_server_certificate(("127.0.0.1", port), ca_certs=str(authority.path))
 
-    first = shown()
-    trusted = ssl.create_default_context(cafile=str(authority.path))
-    with httpx.Client(verify=trusted, trust_env=False) as client:
-        asked = client.post(f"https://127.0.0.1:{port}/v1/chat/completions", json=CHAT, headers=KEY)
-        assert asked.status_code == 200
-    with pytest.raises(httpx.HTTPError):
-        httpx.get(f"http://127.0.0.1:{port}/health", trust_env=False)
-    authority.issue("127.0.0.1")
-    assert until(lambda: shown() != first)
-    engine.send_signal(signal.SIGTERM)
-    _, said = engine.communicate(timeout=10)
+        trusted = ssl.create_default_context(cafile=str(authority.path))
+        with httpx.Client(verify=trusted, trust_env=False) as client:
+            asked = client.post(
+                f"https://127.0.0.1:{port}/v1/chat/completions", json=CHAT, headers=KEY)
+            assert asked.status_code == 200
+        with pytest.raises(httpx.HTTPError):
+            httpx.get(f"http://127.0.0.1:{port}/health", trust_env=False)
+        for _ in range(2):
+            before = shown()
+            Path(file).write_bytes(authority.issue("127.0.0.1", file="newer.pem").read_bytes())
+            assert until(lambda before=before: shown() != before)
+    finally:
+        engine.send_signal(signal.SIGTERM)
+        _, said = engine.communicate(timeout=10)
     assert (engine.returncode, said) == (0, "")
 
 
