@@ -36,7 +36,7 @@ def _slot(name: str, service: Mapping[str, Any], slot: str, folder: str) -> dict
     held = service["slots"][slot]
     release = service["releases"][held["release"]]
     own = {key: value for key, value in {**release, **held}.items()
-           if key in ("arguments", "devices", "gpu_memory", "variables")}
+           if key in ("arguments", "devices", "gpu_memory", "tls", "variables")}
     return {"service": name, "slot": slot, "release": held["release"], "port": held["port"],
             "model": f"{folder}/{release['weights']}", "environment": release["environment"], **own}
 
@@ -73,7 +73,7 @@ def models(services: Mapping[str, Any], groups: Mapping[str, list[str]],
             so that without Coalmine nothing reaches the other. Default: that of the inventory's
             stable release.
     """
-    return [_deployment(name, service, slot, host, address(host, hosts), (homes or {}).get(name))
+    return [_deployment(name, service, slot, host, hosts, (homes or {}).get(name))
             for name, service in services.items()
             for slot in sorted(service["slots"]) for host in groups.get(_group(service), [])]
 
@@ -84,16 +84,41 @@ def address(host: str, hosts: Mapping[str, Mapping[str, Any]]) -> str:
     return str(known.get("coalmine_address") or known.get("ansible_host") or host)
 
 
-def _deployment(name: str, service: Mapping[str, Any], slot: str, host: str, at: str,
-                home: str | None) -> dict[str, Any]:
+def tls(host: str, hosts: Mapping[str, Mapping[str, Any]]) -> dict[str, Any] | None:
+    """Return a host's certificate, as the roles want it; None where it has none."""
+    held = hosts[host].get("coalmine_tls")
+    return {**held, "names": list(dict.fromkeys([host, address(host, hosts)]))} if held else None
+
+
+def authority(known: list[str], hosts: Mapping[str, Mapping[str, Any]]) -> str | None:
+    """Return who signed the certificates of some hosts, a path; None where none has one."""
+    return next((str(held["authority"]) for host in known if (held := tls(host, hosts))), None)
+
+
+def scheme(host: str, hosts: Mapping[str, Mapping[str, Any]],
+           held: Mapping[str, Any] | None = None) -> str:
+    """Return how a host is spoken to, or an engine in one of its slots."""
+    return "https" if tls(host, hosts) and (held or {}).get("tls", True) else "http"
+
+
+def _place(host: str, hosts: Mapping[str, Mapping[str, Any]], port: int,
+           held: Mapping[str, Any] | None = None) -> dict[str, Any]:
+    """Where it is, and the name in its certificate where it has one."""
+    found = {"address": address(host, hosts), "port": port}
+    return {**found, "tls_name": host} if scheme(host, hosts, held) == "https" else found
+
+
+def _deployment(name: str, service: Mapping[str, Any], slot: str, host: str,
+                hosts: Mapping[str, Mapping[str, Any]], home: str | None) -> dict[str, Any]:
     held = service["slots"][slot]
+    at = f"{scheme(host, hosts, held)}://{address(host, hosts)}:{held['port']}"
     group = name if slot == (home or _slot_of(service, service["stable"])) else f"{name}.{slot}"
     return {
         "model_name": group,
         "litellm_params": {
             # The name holds the release: an engine with another answers 404 and is never used.
             "model": f"openai/{name}-{held['release']}",
-            "api_base": f"http://{at}:{held['port']}/v1",
+            "api_base": f"{at}/v1",
             "api_key": "os.environ/VLLM_KEY",
         },
         "model_info": {"id": f"{host}-{name}-{slot}", "service": name, "slot": slot, "host": host},
@@ -158,7 +183,7 @@ PORTS = (4001, 4002)
 
 def urls(gateways: list[str], hosts: Mapping[str, Mapping[str, Any]]) -> list[str]:
     """Return the addresses of all proxies, each by itself."""
-    return [f"{hosts[host].get('gateway_scheme', 'http')}://{address(host, hosts)}:{port}"
+    return [f"{scheme(host, hosts)}://{address(host, hosts)}:{port}"
             for host in gateways for port in hosts[host].get("gateway_ports", PORTS)]
 
 
@@ -168,12 +193,12 @@ METRICS = 8405
 
 def balancers(known: list[str], hosts: Mapping[str, Mapping[str, Any]]) -> list[dict[str, Any]]:
     """Return the load balancers, as the role `monitoring` wants them."""
-    return [{"name": host, "address": address(host, hosts), "port": METRICS} for host in known]
+    return [{"name": host, **_place(host, hosts, METRICS)} for host in known]
 
 
 def proxies(gateways: list[str], hosts: Mapping[str, Mapping[str, Any]]) -> list[dict[str, Any]]:
     """Return all proxies by name, as the roles `load_balancer` and `monitoring` want them."""
-    return [{"name": f"{host}-{port}", "address": address(host, hosts), "port": port}
+    return [{"name": f"{host}-{port}", **_place(host, hosts, port)}
             for host in gateways for port in hosts[host].get("gateway_ports", PORTS)]
 
 
@@ -185,7 +210,7 @@ def slow_path(services: Mapping[str, Any], groups: Mapping[str, list[str]],
     It begins with the slot in `homes`, by default that of the inventory's stable release.
     """
     return {name: {"slot": (homes or {}).get(name) or slot(services, name), "engines": {
-                at: [{"name": host, "address": address(host, hosts), "port": held["port"]}
+                at: [{"name": host, **_place(host, hosts, held["port"], held)}
                      for host in groups.get(_group(service), [])]
                 for at, held in sorted(service["slots"].items())}}
             for name, service in services.items()}
@@ -194,7 +219,7 @@ def slow_path(services: Mapping[str, Any], groups: Mapping[str, list[str]],
 def watched(services: Mapping[str, Any], groups: Mapping[str, list[str]],
             hosts: Mapping[str, Mapping[str, Any]]) -> list[dict[str, Any]]:
     """Return all engines, as the role `monitoring` wants them."""
-    return [{"address": address(host, hosts), "port": held["port"], "service": name, "slot": at}
+    return [{**_place(host, hosts, held["port"], held), "service": name, "slot": at}
             for name, service in services.items() for at, held in sorted(service["slots"].items())
             for host in groups.get(_group(service), [])]
 
@@ -217,6 +242,6 @@ class FilterModule:
 
     def filters(self) -> dict[str, Any]:
         """Return them by name."""
-        known = (address, balancers, engine_hosts, engines, homes, models, policy, proxies,
-                 serving, slot, slow_path, unsure, urls, watched, weights)
+        known = (address, authority, balancers, engine_hosts, engines, homes, models, policy,
+                 proxies, scheme, serving, slot, slow_path, tls, unsure, urls, watched, weights)
         return {f"coalmine_{one.__name__}": one for one in known}

@@ -20,7 +20,7 @@ import requests
 
 TURNS = 5
 ONE_BY_ONE = threading.Lock()
-LONGEST = 600.0  # seconds; then it ends by itself
+LONGEST = 900.0  # seconds; then it ends by itself
 WORDS = json.loads(Path(os.environ["LAB_VLLM"], "words.json").read_text(encoding="utf-8")) \
     if os.environ.get("LAB_VLLM") else {}
 

@@ -144,6 +144,50 @@ def test_the_slow_path_and_monitoring_know_all_engines() -> None:
     assert len(filters["coalmine_watched"](SERVICES, GROUPS, HOSTS)) == 5
 
 
+SECURED = {host: {**known, "coalmine_tls": {
+    "authority": "/pki/ca.pem", "certificate": f"/pki/{host}.pem", "key": f"/pki/{host}.key"}}
+    for host, known in HOSTS.items()}
+
+
+def test_a_hosts_certificate_holds_its_name_and_where_others_reach_it() -> None:
+    """Each once, and nothing where there is none."""
+    assert filters["coalmine_tls"]("gw1", SECURED) == {
+        "authority": "/pki/ca.pem", "certificate": "/pki/gw1.pem", "key": "/pki/gw1.key",
+        "names": ["gw1", "10.0.0.5"]}
+    assert filters["coalmine_tls"]("gpu2", SECURED)["names"] == ["gpu2"]
+    assert filters["coalmine_tls"]("gw1", HOSTS) is None
+    assert filters["coalmine_authority"](["gw1"], SECURED) == "/pki/ca.pem"
+    assert filters["coalmine_authority"](["gw1"], HOSTS) is None
+
+
+def test_hosts_with_certificates_are_spoken_to_by_them() -> None:
+    """Each host by itself, so that one after the other can get its own."""
+    mixed = {**SECURED, "gpu2": HOSTS["gpu2"]}
+    assert filters["coalmine_urls"](["gw1"], mixed) == [
+        "https://10.0.0.5:4001", "https://10.0.0.5:4002"]
+    assert filters["coalmine_proxies"](["gw1"], mixed)[0] == {
+        "name": "gw1-4001", "address": "10.0.0.5", "port": 4001, "tls_name": "gw1"}
+    assert filters["coalmine_balancers"](["gw1"], mixed)[0]["tls_name"] == "gw1"
+    found = filters["coalmine_models"]({"chat": CHAT}, GROUPS, mixed)
+    assert [one["litellm_params"]["api_base"] for one in found[:2]] == [
+        "https://10.0.0.11:8001/v1", "http://gpu2:8001/v1"]
+    engines = filters["coalmine_slow_path"](SERVICES, GROUPS, mixed)["chat"]["engines"]["blue"]
+    assert [one.get("tls_name") for one in engines] == ["gpu1", None]
+
+
+def test_a_slot_may_speak_plain_as_long_as_it_serves() -> None:
+    """Its engine is not restarted for a certificate; the other slot's begins with one."""
+    held = {**CHAT, "slots": {**CHAT["slots"], "blue": {"release": "v1", "port": 8001,
+                                                        "tls": False}}}
+    found = filters["coalmine_models"]({"chat": held}, {"gpu_hosts": ["gpu1"]}, SECURED)
+    assert [one["litellm_params"]["api_base"] for one in found] == [
+        "http://10.0.0.11:8001/v1", "https://10.0.0.11:8002/v1"]
+    watched = filters["coalmine_watched"]({"chat": held}, {"gpu_hosts": ["gpu1"]}, SECURED)
+    assert [one.get("tls_name") for one in watched] == [None, "gpu1"]
+    slots = filters["coalmine_engines"]({"chat": held}, "gpu1", {"gpu_hosts": ["gpu1"]})
+    assert [one.get("tls") for one in slots] == [False, None]
+
+
 def test_a_release_without_a_slot_is_refused() -> None:
     """By name."""
     assert filters["coalmine_slot"](SERVICES, "chat", "v2") == "green"

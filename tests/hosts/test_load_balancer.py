@@ -360,7 +360,8 @@ def _render(name: str, **given: Any) -> str:
         "load_balancer_buffer": 262144, "load_balancer_metrics_address": "127.0.0.1",
         "__load_balancer_timeouts": {"connect": 3, "answer": 3600, "request": 30,
                                      "keep_alive": 120},
-        "__load_balancer_lines": [], "__load_balancer_drained": [],
+        "__load_balancer_lines": [], "__load_balancer_drained": [], "load_balancer_tls": None,
+        "__load_balancer_own": "",
     }
     given = {**values, **given}
     return environment.get_template(name).render(
@@ -441,6 +442,34 @@ def test_it_listens_where_it_is_told_to() -> None:
     assert "bind 127.0.0.1:8405" in _render("haproxy.cfg.j2", load_balancer_metrics_port=8405)
 
 
+TLS = {"certificate": "gw1.pem", "key": "gw1.key", "authority": "ca.pem", "names": ["gw1"]}
+VERIFIED = "ssl verify required ca-file /etc/haproxy/tls/ca.pem verifyhost"
+
+
+def test_who_has_a_certificate_is_verified_by_name() -> None:
+    secured = {"chat": {"slot": "blue", "engines": {"blue": [
+        {"name": "gpu1", "address": "10.0.0.11", "port": 8001, "tls_name": "gpu1"},
+        {"name": "gpu2", "address": "10.0.0.12", "port": 8001}]}}}
+    found = _sections(_render(
+        "haproxy.cfg.j2", load_balancer_tls=TLS, load_balancer_services=secured,
+        load_balancer_gateways=[{**GATEWAYS[0], "tls_name": "one.example"}, GATEWAYS[1]]))
+    assert [line for line in found["backend gateways"] if line.startswith("server")] == [
+        f"server gw1 10.0.0.5:4001 {VERIFIED} one.example", "server gw2 [fd00::5]:4001"]
+    assert [line for line in found["backend engines.chat.blue"] if line.startswith("server")] == [
+        f"server gpu1 10.0.0.11:8001 {VERIFIED} gpu1", "server gpu2 10.0.0.12:8001"]
+
+
+@pytest.mark.parametrize(("other", "shown"), [
+    (None, "/etc/haproxy/tls/host.pem"), ("/etc/letsencrypt/lb.pem", "/etc/letsencrypt/lb.pem")])
+def test_clients_may_be_shown_another_certificate(other: str | None, shown: str) -> None:
+    """Prometheus never: it trusts the hosts' authority."""
+    found = _sections(_render("haproxy.cfg.j2", load_balancer_tls=TLS,
+                              load_balancer_certificate=other, load_balancer_metrics_port=8405))
+    assert f"bind *:4000 ssl crt {shown} alpn h2,http/1.1" in found["frontend clients"]
+    assert "http-request set-header X-Forwarded-Proto https" in found["frontend clients"]
+    assert "bind 127.0.0.1:8405 ssl crt /etc/haproxy/tls/host.pem" in found["frontend metrics"]
+
+
 def test_its_own_errors_are_json() -> None:
     errors = re.findall(r"(?:http-error|http-request return) status (\d+) "
                         r"content-type application/json string '([^']*)'",
@@ -459,6 +488,8 @@ def test_another_configuration_has_another_description() -> None:
         return found[1]
     assert described() == described()
     assert described() != described(load_balancer_connections=1)
+    assert described(load_balancer_tls=TLS, __load_balancer_own="a") != described(
+        load_balancer_tls=TLS, __load_balancer_own="b"), "a new certificate wants a reload"
 
 
 @pytest.mark.parametrize(("lines", "written"), [

@@ -32,7 +32,7 @@ def _render(name: str, **given: Any) -> Any:
         "ansible_managed": "Ansible managed", "monitoring_gateways": GATEWAYS,
         "monitoring_engines": ENGINES, "monitoring_load_balancers": [],
         "monitoring_prometheus_port": 9090, "monitoring_alertmanager_port": 9093,
-        "monitoring_receivers": [], "monitoring_retention": "15d",
+        "monitoring_receivers": [], "monitoring_retention": "15d", "monitoring_authority": None,
         "__monitoring_here": "127.0.0.1", "__monitoring_listen": "127.0.0.1",
     }
     return yaml.safe_load(environment.get_template(name).render({**values, **given}))
@@ -62,6 +62,30 @@ def test_prometheus_reads_what_it_is_given() -> None:
     assert gateways["metrics_path"] == "/coalmine/metrics"
     assert gateways["authorization"] == {
         "credentials_file": "/etc/prometheus/coalmine-metrics.token"}
+
+
+def test_what_has_a_certificate_is_read_by_it() -> None:
+    document = _render(
+        "prometheus.yml.j2", monitoring_authority="ca.pem",
+        monitoring_gateways=[{**GATEWAYS[0], "tls_name": "gw1"}, GATEWAYS[1]],
+        monitoring_engines=[{**ENGINES[0], "tls_name": "gpu1"}],
+        monitoring_load_balancers=[{"name": "lb1", "address": "lb1", "port": 1, "tls_name": "lb1"}])
+    jobs = {job["job_name"]: job for job in document["scrape_configs"]}
+    assert [one["labels"].get("__scheme__") for one in
+            jobs["coalmine-gateways"]["static_configs"]] == ["https", None]
+    for name in ("coalmine-gateways", "coalmine-engines", "coalmine-load-balancers"):
+        assert jobs[name]["tls_config"] == {"ca_file": "/etc/prometheus/coalmine-ca.pem"}
+        assert jobs[name]["static_configs"][0]["labels"]["__scheme__"] == "https"
+    assert "tls_config" not in jobs["prometheus"]
+
+
+@pytest.mark.parametrize(("webhook", "verified"), [("https://lb:4000", True),
+                                                   ("http://lb:4000", False)])
+def test_coalmine_is_told_by_its_certificate(webhook: str, verified: bool) -> None:
+    document = _render("alertmanager.yml.j2", monitoring_authority="ca.pem",
+                       monitoring_webhook=webhook)
+    hook = document["receivers"][1]["webhook_configs"][0]
+    assert ("tls_config" in hook["http_config"]) == verified
 
 
 def test_nothing_to_read_is_no_error() -> None:

@@ -6,10 +6,12 @@ import json
 import os
 import signal
 import socket
+import ssl
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import httpx
 import pytest
@@ -18,12 +20,12 @@ CHAT = {"model": "chat-v2", "messages": [{"role": "user", "content": "hi"}]}
 KEY = {"authorization": "Bearer sk-engine"}
 
 
-def start(model: Path, port: int) -> subprocess.Popen[str]:
+def start(model: Path, port: int, *more: str) -> subprocess.Popen[str]:
     """Start one as the unit does, with flags that only a real one knows."""
     return subprocess.Popen(
         [sys.executable, "-m", "coalmine.sim.as_vllm", "--model", str(model),
          "--served-model-name", "chat-v2", "chat", "--host", "127.0.0.1", "--port", str(port),
-         "--gpu-memory-utilization", "0.45", "--enforce-eager", "--shutdown-timeout", "1"],
+         "--gpu-memory-utilization", "0.45", "--enforce-eager", "--shutdown-timeout", "1", *more],
         env={**os.environ, "VLLM_API_KEY": "sk-engine"}, text=True,
         stdout=subprocess.PIPE, stderr=subprocess.PIPE)
 
@@ -66,6 +68,38 @@ def test_it_asks_for_its_key(client: httpx.Client, given: dict[str, str]) -> Non
     answer = client.post("/v1/chat/completions", json=CHAT, headers=given)
     assert (answer.status_code, answer.json()) == (401, {"error": "Unauthorized"})
     assert client.get("/health").status_code == client.get("/metrics").status_code == 200
+
+
+def test_it_shows_a_certificate_and_takes_a_newer_one(
+    tmp_path: Path, port: int, authority: Any, until: Callable[..., Any]
+) -> None:
+    """Without a restart, as vLLM does."""
+    (tmp_path / "release.json").write_text(json.dumps({"release": "v2", "tokens": 3}))
+    file = str(authority.issue("127.0.0.1"))
+    engine = start(tmp_path, port, "--ssl-certfile", file, "--ssl-keyfile", file,
+                   "--enable-ssl-refresh")
+    try:
+        assert engine.stdout is not None
+        assert engine.stdout.readline() == f"ready https://127.0.0.1:{port}\n"
+
+        def shown() -> str:
+            return ssl.get_server_certificate(("127.0.0.1", port), ca_certs=str(authority.path))
+
+        trusted = ssl.create_default_context(cafile=str(authority.path))
+        with httpx.Client(verify=trusted, trust_env=False) as client:
+            asked = client.post(
+                f"https://127.0.0.1:{port}/v1/chat/completions", json=CHAT, headers=KEY)
+            assert asked.status_code == 200
+        with pytest.raises(httpx.HTTPError):
+            httpx.get(f"http://127.0.0.1:{port}/health", trust_env=False)
+        for _ in range(2):
+            before = shown()
+            Path(file).write_bytes(authority.issue("127.0.0.1", file="newer.pem").read_bytes())
+            assert until(lambda before=before: shown() != before)
+    finally:
+        engine.send_signal(signal.SIGTERM)
+        _, said = engine.communicate(timeout=10)
+    assert (engine.returncode, said) == (0, "")
 
 
 @pytest.mark.parametrize(("held", "said"), [

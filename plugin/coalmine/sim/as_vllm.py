@@ -23,6 +23,7 @@ from starlette.requests import HTTPConnection
 from starlette.responses import JSONResponse
 from starlette.types import ASGIApp, Receive, Scope, Send
 
+from coalmine.sim.certificate import Certificate
 from coalmine.sim.engine import create_engine
 from coalmine.sim.faults import Faults
 from coalmine.sim.server import serve
@@ -55,13 +56,18 @@ def main(arguments: Sequence[str] | None = None) -> int:
     command.add_argument("--host", default="0.0.0.0")
     command.add_argument("--port", type=int, default=8000)
     command.add_argument("--shutdown-timeout", type=int, default=0)
+    command.add_argument("--ssl-certfile", type=Path)
+    command.add_argument("--ssl-keyfile", type=Path)
+    command.add_argument("--enable-ssl-refresh", action="store_true")
     options, _ = command.parse_known_args(arguments)
     try:
         app = _engine(options.model, options.served_model_name)
     except (OSError, ValueError) as error:
         print(f"cannot load {options.model}: {error}", file=sys.stderr)
         return 1
-    return serve(app, options.host, options.port, shutdown_timeout=options.shutdown_timeout)
+    tls = Certificate(options.ssl_certfile, options.ssl_keyfile, options.enable_ssl_refresh)
+    return serve(app, options.host, options.port, shutdown_timeout=options.shutdown_timeout,
+                 tls=tls if options.ssl_certfile else None)
 
 
 def _engine(model: Path, names: Sequence[str]) -> ASGIApp:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import asyncio
 import json
 import logging
 import os
@@ -16,6 +17,7 @@ from pathlib import Path
 import uvicorn
 from starlette.types import ASGIApp
 
+from coalmine.sim.certificate import Certificate
 from coalmine.sim.engine import create_engine
 from coalmine.sim.faults import Faults
 
@@ -26,12 +28,17 @@ _KEEP_ALIVE_SECONDS = 120
 class _Server(uvicorn.Server):
     """uvicorn, telling when it listens."""
 
-    def __init__(self, config: uvicorn.Config, on_ready: Callable[[], None]) -> None:
+    def __init__(self, config: uvicorn.Config, on_ready: Callable[[], None],
+                 tls: Certificate | None) -> None:
         super().__init__(config)
         self._on_ready = on_ready
+        self._tls = tls
+        self._following: asyncio.Task[None] | None = None
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
         await super().startup(sockets=sockets)
+        if self._tls is not None and self.config.ssl is not None:
+            self._following = asyncio.create_task(self._tls.follow(self.config.ssl))
         self._on_ready()
 
 
@@ -101,8 +108,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def serve(app: ASGIApp, host: str, port: int, *, shutdown_timeout: int,
-          port_file: Path | None = None, end_with_stdin: bool = False) -> int:
-    """Serve an engine until SIGTERM or SIGINT; 0 then, 1 when the port is taken."""
+          port_file: Path | None = None, end_with_stdin: bool = False,
+          tls: Certificate | None = None) -> int:
+    """Serve an engine until SIGTERM or SIGINT; 0 then, 1 for a port or certificate of no use."""
     try:
         listener = _listen(host, port)
     except OSError as error:
@@ -113,9 +121,15 @@ def serve(app: ASGIApp, host: str, port: int, *, shutdown_timeout: int,
     def ready() -> None:
         if port_file is not None:
             _write_whole(port_file, f"{port}\n")
-        print(f"ready http://{host}:{port}", flush=True)
+        print(f"ready {'https' if tls else 'http'}://{host}:{port}", flush=True)
 
-    server = _Server(_config(app, shutdown_timeout), ready)
+    config = _config(app, shutdown_timeout, tls)
+    try:
+        config.load()
+    except OSError as error:
+        print(f"cannot use the certificate: {error}", file=sys.stderr)
+        return 1
+    server = _Server(config, ready, tls)
     if end_with_stdin:
         threading.Thread(target=_end_with_stdin, args=(server,), daemon=True).start()
     # uvicorn raises the signal again once it has shut down; that is then an ordinary end.
@@ -125,7 +139,7 @@ def serve(app: ASGIApp, host: str, port: int, *, shutdown_timeout: int,
     return 0
 
 
-def _config(app: ASGIApp, shutdown_timeout: int) -> uvicorn.Config:
+def _config(app: ASGIApp, shutdown_timeout: int, tls: Certificate | None) -> uvicorn.Config:
     config = uvicorn.Config(
         app,
         access_log=False,
@@ -134,6 +148,8 @@ def _config(app: ASGIApp, shutdown_timeout: int) -> uvicorn.Config:
         server_header=False,
         timeout_keep_alive=_KEEP_ALIVE_SECONDS,
         timeout_graceful_shutdown=shutdown_timeout,
+        ssl_certfile=tls.certificate if tls else None,
+        ssl_keyfile=tls.key if tls else None,
     )
     # After Config: it sets logging up anew.
     logging.getLogger("uvicorn.error").addFilter(_WithoutCuts())
