@@ -409,10 +409,11 @@ def test_keys_are_compared_in_lower_case() -> None:
 def test_without_keys_the_slow_path_is_closed_before_anything_is_read() -> None:
     text = _render("haproxy.cfg.j2", load_balancer_emergency_keys=[])
     lines = _sections(text)["frontend clients"]
-    closed = next(number for number, line in enumerate(lines) if "return status 503" in line)
+    closed = next(number for number, line in enumerate(lines) if "the slow path is closed" in line)
+    assert lines[closed].startswith("http-request return status 503 ")
     assert closed < next(number for number, line in enumerate(lines) if "wait-for-body" in line)
     assert not [line for line in _sections(_render("haproxy.cfg.j2"))["frontend clients"]
-                if "return status 503" in line]
+                if "the slow path is closed" in line]
 
 
 def test_every_rule_of_the_slow_path_is_for_it_alone() -> None:
