@@ -1,10 +1,11 @@
 #!/usr/bin/env python3
 """Conversations that go on until a file appears: what each turn met, a line of JSON each.
 
-talk.py URL SERVICE USERS STOP_FILE > turns.jsonl: every user talks in conversations of five
-turns, one after the other; COALMINE_KEY is their key. A line holds the conversation, its turn, the
-HTTP status (0 for none), and the release that answered, left (x-coalmine-moved), and spoke: a
-simulated engine says its name, a real one (LAB_VLLM) uses words of its own.
+talk.py URL SERVICE USERS STOP_FILE [PAUSE] > turns.jsonl: every user talks in conversations of five
+turns, one after the other, with PAUSE seconds (0.1) after each; COALMINE_KEY is their key. A line
+holds the conversation, its turn, the HTTP status (0 for none), and the release that answered, left
+(x-coalmine-moved), and spoke: a simulated engine says its name, a real one (LAB_VLLM) uses words of
+its own.
 """
 
 import itertools
@@ -50,23 +51,23 @@ def turn(url, key, service, name, number):
             "moved": answer.headers.get("x-coalmine-moved")}
 
 
-def talk(user, url, key, service, stop, until):
+def talk(user, url, key, service, stop, pause, until):
     """Talk until told to stop; conversations are ended, not left."""
     for count in itertools.count():
         for number in range(TURNS):
             told = turn(url, key, service, f"user{user}-{count}", number)
             with ONE_BY_ONE:
                 print(json.dumps(told), flush=True)
-            time.sleep(0.1)
+            time.sleep(pause)
         if stop.exists() or time.monotonic() > until:
             return
 
 
-def main(url, service, users, stop):
+def main(url, service, users, stop, pause="0.1"):
     key = os.environ["COALMINE_KEY"]
     until = time.monotonic() + LONGEST
-    threads = [threading.Thread(target=talk, args=(n, url, key, service, Path(stop), until))
-               for n in range(int(users))]
+    common = url, key, service, Path(stop), float(pause), until
+    threads = [threading.Thread(target=talk, args=(n, *common)) for n in range(int(users))]
     for one in threads:
         one.start()
     for one in threads:
