@@ -18,18 +18,18 @@ def engines(services: Mapping[str, Any], host: str, groups: Mapping[str, list[st
             folder: str = MODELS) -> list[dict[str, Any]]:
     """Return the slots of a host, as the role `vllm` wants them; blue before green."""
     return [_slot(name, service, slot, folder)
-            for name, service in services.items() if host in groups.get(_group(service), [])
+            for name, service in services.items() if host in _hosts(service, groups)
             for slot in sorted(service["slots"])]
 
 
-def _group(service: Mapping[str, Any]) -> str:
-    return str(service.get("hosts", ENGINES))
+def _hosts(service: Mapping[str, Any], groups: Mapping[str, list[str]]) -> list[str]:
+    return list(groups.get(service.get("hosts", ENGINES), []))
 
 
 def engine_hosts(services: Mapping[str, Any], service: str, groups: Mapping[str, list[str]]
                  ) -> list[str]:
     """Return the hosts that run a service's engines."""
-    return list(groups.get(_group(services[service]), []))
+    return _hosts(services[service], groups)
 
 
 def _slot(name: str, service: Mapping[str, Any], slot: str, folder: str) -> dict[str, Any]:
@@ -49,7 +49,7 @@ def weights(services: Mapping[str, Any], known: Mapping[str, Any], host: str,
         AnsibleFilterError: a release names weights that the inventory does not know.
     """
     wanted = {str(service["releases"][held["release"]]["weights"])
-              for service in services.values() if host in groups.get(_group(service), [])
+              for service in services.values() if host in _hosts(service, groups)
               for held in service["slots"].values()}
     unknown = sorted(wanted - set(known))
     if unknown:
@@ -75,7 +75,7 @@ def models(services: Mapping[str, Any], groups: Mapping[str, list[str]],
     """
     return [_deployment(name, service, slot, host, hosts, (homes or {}).get(name))
             for name, service in services.items()
-            for slot in sorted(service["slots"]) for host in groups.get(_group(service), [])]
+            for slot in sorted(service["slots"]) for host in _hosts(service, groups)]
 
 
 def address(host: str, hosts: Mapping[str, Mapping[str, Any]]) -> str:
@@ -211,7 +211,7 @@ def slow_path(services: Mapping[str, Any], groups: Mapping[str, list[str]],
     """
     return {name: {"slot": (homes or {}).get(name) or slot(services, name), "engines": {
                 at: [{"name": host, **_place(host, hosts, held["port"], held)}
-                     for host in groups.get(_group(service), [])]
+                     for host in _hosts(service, groups)]
                 for at, held in sorted(service["slots"].items())}}
             for name, service in services.items()}
 
@@ -221,7 +221,7 @@ def watched(services: Mapping[str, Any], groups: Mapping[str, list[str]],
     """Return all engines, as the role `monitoring` wants them."""
     return [{**_place(host, hosts, held["port"], held), "service": name, "slot": at}
             for name, service in services.items() for at, held in sorted(service["slots"].items())
-            for host in groups.get(_group(service), [])]
+            for host in _hosts(service, groups)]
 
 
 def slot(services: Mapping[str, Any], service: str, release: str = "") -> str:

@@ -7,6 +7,7 @@ module would cost 0.4 s.
 from __future__ import annotations
 
 import sys
+from abc import abstractmethod
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -48,6 +49,6 @@ class FleetAction(ActionBase):  # type: ignore[misc]  # Ansible ships no types
         except ClientError as error:
             raise AnsibleActionFail(f"{error.message}. {error.hint}".rstrip(". ")) from error
 
+    @abstractmethod
     def act(self, fleet: Fleet, arguments: dict[str, Any]) -> dict[str, Any]:
         """Do it, and return the task's result."""
-        raise NotImplementedError
