@@ -7,7 +7,6 @@ import json
 import os
 import re
 import subprocess
-import sys
 import time
 from pathlib import Path
 from typing import Any
@@ -16,11 +15,11 @@ import pytest
 import yaml
 from ansible.module_utils.testing import patch_module_args
 
-from .plugins import load
+from .plugins import load, play, program
 
 ROOT = Path(__file__).parents[2]
 ROLE = ROOT / "roles" / "gpu_host"
-MODULE = ROLE / "library" / "coalmine_gpu_check.py"
+MODULE = "roles/gpu_host/library/coalmine_gpu_check.py"
 RECORDS = Path(__file__).parent / "nvidia"
 KERNEL = os.uname().release
 DRIVER = "570.172.08"
@@ -115,16 +114,16 @@ class Host:
                 for finding in result["findings"]]
 
     def process(self) -> dict[str, Any]:
-        """Run the module as Ansible does, in a process of its own; return what that prints."""
+        """Run the module in a process of its own, as hosts do; return what that prints."""
         arguments = json.dumps({"ANSIBLE_MODULE_ARGS": {"root": str(self.root)}})
-        done = subprocess.run([sys.executable, str(MODULE)], input=arguments, check=False,
+        done = subprocess.run(program(MODULE), input=arguments, check=False,
                               capture_output=True, text=True)
         return json.loads(done.stdout)
 
 
 @pytest.fixture(scope="session")
 def module() -> Any:
-    return load("roles/gpu_host/library/coalmine_gpu_check.py")
+    return load(MODULE)
 
 
 @pytest.fixture
@@ -785,6 +784,17 @@ def test_another_driver_than_the_pinned_one_is_an_error(host):
     is_told(why)
 
 
+# ---------------------------------------------------------------------------- the role
+
+
+def test_the_role_ends_the_run_for_a_machine_that_lacks_a_driver(tmp_path):
+    missing = tmp_path / "nvidia-smi"
+    played = play("gpu_host", tmp_path, gpu_host_nvidia_smi=str(missing))
+    assert played.returncode == 2, played.stdout
+    said = " ".join(played.stdout.split())
+    assert f"Engines cannot run on this host. There is no {missing} on this host." in said
+
+
 # ---------------------------------------------------------------------------- the role's own files
 
 
@@ -799,7 +809,7 @@ def test_each_default_of_the_role_is_in_its_arguments_and_the_same_there():
 
 def test_the_modules_documentation_lists_its_arguments_and_what_it_returns(host, module):
     documented = yaml.safe_load(module.DOCUMENTATION)["options"]
-    calls = [node for node in ast.walk(ast.parse(MODULE.read_text()))
+    calls = [node for node in ast.walk(ast.parse((ROOT / MODULE).read_text()))
              if isinstance(node, ast.Call) and getattr(node.func, "id", "") == "AnsibleModule"]
     argument_spec = ast.literal_eval(calls[0].keywords[0].value)
     assert {name: (option["type"], option["default"]) for name, option in documented.items()} == {

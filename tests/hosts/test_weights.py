@@ -7,7 +7,6 @@ import contextlib
 import datetime
 import fcntl
 import hashlib
-import importlib.util
 import ipaddress
 import json
 import mmap
@@ -17,7 +16,6 @@ import socket
 import ssl
 import stat
 import subprocess
-import sys
 import threading
 from collections.abc import Callable, Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -33,9 +31,12 @@ from cryptography.hazmat.primitives.asymmetric import ec
 
 from coalmine.release import digest
 
+from .plugins import load, play, program
+
 ROOT = Path(__file__).parents[2]
 ROLE = ROOT / "roles" / "weights"
-MODULE = ROLE / "library" / "coalmine_weights.py"
+MODULE = "roles/weights/library/coalmine_weights.py"
+PARTS = "ansible.module_utils.coalmine_weights"  # what the module is made of
 MAKE_MANIFEST = ROLE / "files" / "make-manifest"
 
 CONFIG = b'{"model_type": "tiny"}\n'
@@ -88,10 +89,7 @@ def damaged(body: bytes, at: int = 1_500_000) -> bytes:
 
 @pytest.fixture(scope="session")
 def weights() -> Any:
-    spec = importlib.util.spec_from_file_location("coalmine_weights", MODULE)
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
+    return load(MODULE)
 
 
 class Host:
@@ -128,8 +126,8 @@ class Host:
         return result["msg"]
 
     def process(self, **changes: Any) -> subprocess.Popen[str]:
-        """Run the module as Ansible does, in a process of its own."""
-        process = subprocess.Popen([sys.executable, str(MODULE)], stdin=subprocess.PIPE,
+        """Run the module in a process of its own, as hosts do."""
+        process = subprocess.Popen(program(MODULE), stdin=subprocess.PIPE,
                                    stdout=subprocess.PIPE, text=True)
         process.stdin.write(json.dumps({"ANSIBLE_MODULE_ARGS": self.arguments(**changes)}))
         process.stdin.close()
@@ -199,7 +197,7 @@ def test_a_diff_lists_the_files_that_are_added(host):
 
 def test_a_second_run_changes_nothing_and_reads_nothing(host, monkeypatch):
     host.bring()
-    monkeypatch.setattr(host.weights, "read_digest", lambda path: pytest.fail(f"it read {path}"))
+    monkeypatch.setattr(f"{PARTS}.errand.read_digest", lambda path: pytest.fail(f"it read {path}"))
     result = host.bring()
     assert not result["changed"]
     assert result["verified"] == "stamp"
@@ -369,7 +367,7 @@ def test_a_rename_that_fails_puts_the_old_tree_back(host, monkeypatch):
             raise OSError(5, "Input/output error", str(old))
         rename(old, new)
 
-    monkeypatch.setattr(host.weights.os, "rename", failing)
+    monkeypatch.setattr(os, "rename", failing)
     assert "Input/output error" in host.refusal(replace=True)
     assert (host.tree / "config.json").read_bytes() == b"x" * len(CONFIG)
 
@@ -462,7 +460,9 @@ def test_a_source_that_is_none_is_refused(host, source, why):
     ],
 )
 def test_a_source_is_known_by_its_form(weights, source, kind):
-    assert type(weights.parse_source(source, {})).__name__ == kind
+    from ansible.module_utils.coalmine_weights.sources import parse_source
+
+    assert type(parse_source(source, {})).__name__ == kind
 
 
 @pytest.mark.parametrize(
@@ -532,7 +532,7 @@ def test_a_full_disk_is_named_and_nothing_is_put_in_place(host, monkeypatch):
     def full(source: Path, to: Path) -> None:
         raise OSError(28, "No space left on device", str(to))
 
-    monkeypatch.setattr(host.weights.shutil, "copyfile", full)
+    monkeypatch.setattr(shutil, "copyfile", full)
     why = host.refusal()
     assert "No space left on device. Nothing was put in place." in why
     assert not host.tree.exists()
@@ -793,7 +793,7 @@ def test_a_server_in_trouble_is_asked_once_more(host, mirror):
 
 
 def test_a_server_that_falls_silent_is_not_waited_for_forever(host, mirror, monkeypatch):
-    monkeypatch.setattr(host.weights, "SILENCE", 0.2)
+    monkeypatch.setattr(f"{PARTS}.web.SILENCE", 0.2)
     mirror.acts[SHARD_URL] = [mirror.stall] * 2
     assert "timed out" in host.refusal(source=mirror.url)
     assert not host.making.exists()
@@ -1048,9 +1048,11 @@ def test_it_says_how_it_is_used():
 # ---------------------------------------------------------------------------- the role
 
 
-@pytest.mark.parametrize("program", [MODULE, MAKE_MANIFEST], ids=lambda path: path.name)
-def test_what_runs_on_hosts_is_python_3_9(program):
-    ast.parse(program.read_text(), feature_version=(3, 9))
+@pytest.mark.parametrize("path", [
+    ROOT / MODULE, *sorted((ROLE / "module_utils").rglob("*.py")), MAKE_MANIFEST,
+], ids=lambda path: path.name)
+def test_what_runs_on_hosts_is_python_3_9(path):
+    ast.parse(path.read_text(), feature_version=(3, 9))
 
 
 def test_the_roles_defaults_are_those_that_it_documents():
@@ -1061,31 +1063,18 @@ def test_the_roles_defaults_are_those_that_it_documents():
     assert yaml.safe_load((ROLE / "defaults/main.yml").read_text()) == documented
 
 
-def play(tmp_path: Path, releases: list[dict[str, str]]) -> subprocess.CompletedProcess[str]:
+def run(tmp_path: Path, releases: list[dict[str, str]]) -> subprocess.CompletedProcess[str]:
     """Run the role on this machine."""
-    book = [{
-        "hosts": "localhost", "connection": "local", "gather_facts": False,
-        "roles": [{"role": str(ROLE)}],
-        "vars": {
-            "ansible_python_interpreter": sys.executable,
-            "weights_folder": str(tmp_path / "models"), "weights_releases": releases,
-            "weights_owner": str(os.getuid()), "weights_group": str(os.getgid()),
-        },
-    }]
-    (tmp_path / "play.yml").write_text(yaml.safe_dump(book))
-    playbook = Path(sys.executable).with_name("ansible-playbook")
-    return subprocess.run(
-        [str(playbook), "-i", "localhost,", str(tmp_path / "play.yml")], capture_output=True,
-        text=True, check=False, stdin=subprocess.DEVNULL,
-        env={**os.environ, "ANSIBLE_LOCAL_TEMP": str(tmp_path / "ansible"),
-             "ANSIBLE_REMOTE_TEMP": str(tmp_path / "ansible")})
+    return play("weights", tmp_path, weights_folder=str(tmp_path / "models"),
+                weights_releases=releases, weights_owner=str(os.getuid()),
+                weights_group=str(os.getgid()))
 
 
 def test_the_role_brings_releases_by_their_manifests(tmp_path):
     (tmp_path / "one.json").write_text(json.dumps(manifest()))
     release = {"name": "chat-v2", "manifest": str(tmp_path / "one.json"),
                "source": str(write(tmp_path / "source"))}
-    played = play(tmp_path, [release])
+    played = run(tmp_path, [release])
     assert played.returncode == 0, played.stdout
     assert contents(tmp_path / "models/chat-v2") == FILES
 
@@ -1096,7 +1085,7 @@ def test_the_role_refuses_before_it_brings_anything(tmp_path):
     source = str(write(tmp_path / "source"))
     one = {"name": "one", "manifest": str(tmp_path / "one.json"), "source": source}
     two = {"name": "two", "manifest": str(tmp_path / "two.json"), "source": source}
-    assert "manifest: 'a' is there twice" in play(tmp_path, [one, two]).stdout
-    said = " ".join(play(tmp_path, [one, one]).stdout.split())
+    assert "manifest: 'a' is there twice" in run(tmp_path, [one, two]).stdout
+    said = " ".join(run(tmp_path, [one, one]).stdout.split())
     assert "a name is there twice among one, one" in said
     assert not (tmp_path / "models").exists()
