@@ -8,7 +8,7 @@ import ssl
 import urllib.error
 import urllib.request
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 from urllib.parse import quote, urlsplit
 
 from .manifest import File
@@ -76,7 +76,10 @@ class Redirects(urllib.request.HTTPRedirectHandler):
     def __init__(self, headers: dict[str, str]):
         self.headers = headers
 
-    def redirect_request(self, req, fp, code, msg, headers, newurl):
+    def redirect_request(
+        self, req: urllib.request.Request, fp: IO[bytes], code: int, msg: str,
+        headers: http.client.HTTPMessage, newurl: str,
+    ) -> urllib.request.Request | None:
         old, new = urlsplit(req.full_url), urlsplit(newurl)
         if new.scheme != "https" and (old.scheme, new.scheme) != ("http", "http"):
             fp.close()
