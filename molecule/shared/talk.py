@@ -20,6 +20,7 @@ from pathlib import Path
 import requests
 
 TURNS = 5
+TOKENS = 30  # enough to be known by; a real engine with made-up weights ends at no word
 ONE_BY_ONE = threading.Lock()
 LONGEST = 900.0  # seconds; then it ends by itself
 WORDS = json.loads(Path(os.environ["LAB_VLLM"], "words.json").read_text(encoding="utf-8")) \
@@ -42,7 +43,8 @@ def turn(url, key, service, name, number):
         answer = requests.post(
             f"{url}/v1/chat/completions", timeout=60,
             headers={"authorization": f"Bearer {key}", "x-coalmine-session": name},
-            json={"model": service, "messages": [{"role": "user", "content": f"turn {number}"}]})
+            json={"model": service, "max_tokens": TOKENS,
+                  "messages": [{"role": "user", "content": f"turn {number}"}]})
     except requests.RequestException as error:
         return {**told, "error": str(error)}
     said = answer.json()["choices"][0]["message"]["content"] if answer.ok else ""
