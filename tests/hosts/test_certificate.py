@@ -22,7 +22,7 @@ def fits(*arguments: str | Path) -> tuple[int, str]:
     """Call the role's own check."""
     done = subprocess.run([sys.executable, ROLES / "certificate/files/certificate-fits",
                            *arguments], check=False, text=True, capture_output=True)
-    return done.returncode, done.stderr
+    return done.returncode, done.stdout + done.stderr
 
 
 def test_a_certificate_fits_that_all_who_call_the_host_accept(authority: Any) -> None:
@@ -46,6 +46,13 @@ def test_another_authoritys_does_not_fit(authority: Any, stranger: Any) -> None:
 def test_one_that_has_expired_does_not_fit(authority: Any) -> None:
     code, said = fits(authority.issue("gw1", days=-1), authority.path, "gw1")
     assert (code, "certificate has expired" in said) == (1, True)
+
+
+def test_an_end_that_is_near_is_told(authority: Any) -> None:
+    code, said = fits(authority.issue("gw1", days=0.25), authority.path, "gw1")  # of 2.25
+    assert code == 0
+    assert said.startswith("it ends in 0.2 days, on ")
+    assert said.endswith(": renew it\n")
 
 
 def test_the_key_of_another_does_not_fit(authority: Any, tmp_path: Path) -> None:
