@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import importlib.util
 import json
 import re
 import socket
@@ -11,26 +10,20 @@ import sys
 import threading
 from collections.abc import Iterator
 from pathlib import Path
-from types import ModuleType
 from typing import Any
 
 import jinja2
 import pytest
+import yaml
 
 ROLE = Path(__file__).parents[2] / "roles" / "load_balancer"
 
 
-def _load() -> ModuleType:
-    spec = importlib.util.spec_from_file_location("coalmine_lb", ROLE / "files" / "coalmine_lb.py")
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    sys.modules[spec.name] = module  # dataclasses look their module up
-    spec.loader.exec_module(module)
-    return module
+sys.path.append(str(ROLE / "files"))
 
-
-lb = _load()
+from coalmine_lb.command_line import main  # noqa: E402
+from coalmine_lb.files import Places, pairs  # noqa: E402
+from coalmine_lb.haproxy import unescaped  # noqa: E402
 
 STATE = ("2 gateways {number} {name} 127.0.0.1 {up} {flags} 1 1 77 15 3 3 6 0 0 0 - {port} "
          "- 0 0 - - 0")
@@ -42,7 +35,7 @@ class Haproxy:
     """Answers as haproxy 2.6 does, on an admin socket and on a master's."""
 
     def __init__(self, folder: Path) -> None:
-        self.places = lb.Places(
+        self.places = Places(
             admin=folder / "admin.sock", master=folder / "master.sock",
             slots=folder / "slots.map", drained=folder / "drained.state",
             keys=folder / "keys.lst", configuration=folder / "haproxy.cfg",
@@ -150,7 +143,7 @@ def haproxy(tmp_path: Path) -> Iterator[Haproxy]:
 def call(haproxy: Haproxy, capsys: pytest.CaptureFixture[str]) -> Any:
     """Calls the command; returns its exit code, its answer as JSON, and what it complains of."""
     def called(*words: str) -> tuple[int, Any, str]:
-        code = lb.main([*words, "--json"], haproxy.places)
+        code = main([*words, "--json"], haproxy.places)
         out, err = capsys.readouterr()
         return code, json.loads(out) if out else None, err
     return called
@@ -202,7 +195,7 @@ def test_what_runs_and_is_not_what_is_written_is_told(
     else:
         haproxy.failed = 1
     assert call("status")[1]["current"] is False
-    assert lb.main(["status"], haproxy.places) == 0
+    assert main(["status"], haproxy.places) == 0
     assert "not the one written" in capsys.readouterr().out
 
 
@@ -271,7 +264,7 @@ def test_draining_the_last_gateway_says_what_that_means(
     haproxy: Haproxy, capsys: pytest.CaptureFixture[str]
 ) -> None:
     haproxy.up["gw2"] = 0
-    assert lb.main(["drain", "gw1"], haproxy.places) == 0
+    assert main(["drain", "gw1"], haproxy.places) == 0
     assert "no gateway is left" in capsys.readouterr().out
 
 
@@ -329,8 +322,14 @@ def test_without_haproxy_it_says_where_to_look(haproxy: Haproxy, call: Any) -> N
                                    "-1"), ()])
 def test_what_cannot_be_understood_is_usage(haproxy: Haproxy, words: tuple[str, ...]) -> None:
     with pytest.raises(SystemExit) as ended:
-        lb.main([*words], haproxy.places)
+        main([*words], haproxy.places)
     assert ended.value.code == 2
+
+
+def test_a_host_gets_all_that_the_command_is_made_of() -> None:
+    tasks = yaml.safe_load((ROLE / "tasks/configure.yml").read_text())
+    brought = next(task["loop"] for task in tasks if task["name"] == "Bring what it is made of")
+    assert brought == sorted(path.stem for path in (ROLE / "files/coalmine_lb").glob("*.py"))
 
 
 # ------------------------------------------------------------------------------- templates
@@ -391,7 +390,7 @@ def test_each_slot_of_each_service_has_a_way_and_engines() -> None:
     assert servers["engines.chat.green"] == ["server gpu1 10.0.0.11:8002"]
     assert servers["engines.a_2Fb_5Fc_2Bd.green"] == ["server gpu2 10.0.0.12:8002"]
     assert servers["engines.a_2Fb_5Fc_2Bd.blue"] == []
-    assert {lb._unescaped(name.split(".")[1]) for name in backends} == set(SERVICES)
+    assert {unescaped(name.split(".")[1]) for name in backends} == set(SERVICES)
 
 
 def test_no_secret_stands_in_the_configuration() -> None:
@@ -500,7 +499,7 @@ def test_another_configuration_has_another_description() -> None:
     ([["a/b_c+d", "blue"]], {"chat": "blue", "a/b_c+d": "green"})])
 def test_a_slot_that_was_switched_stays(lines: list[list[str]], written: dict[str, str]) -> None:
     text = _render("slots.map.j2", __load_balancer_lines=lines)
-    assert lb._pairs(text) == written
+    assert pairs(text) == written
 
 
 def test_a_drained_gateway_stays_so_until_it_is_another() -> None:
