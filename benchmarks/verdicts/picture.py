@@ -65,9 +65,9 @@ def _delays(parts: list[str], found: list[dict[str, Any]], colours: Mapping[str,
         for name, colour in colours.items():
             judge = case["judges"][name]
             if judge["seconds"]["p50"] is None:
-                silent = case["runs"] - judge["alarms"]
+                silent = judge["runs"] - judge["alarms"]
                 parts.append(_text(WIDTH - RIGHT, y + BAND - 3, f"none in {silent} of "
-                                   f"{case['runs']} runs", anchor="end", size=11, colour=colour))
+                                   f"{judge['runs']} runs", anchor="end", size=11, colour=colour))
             else:
                 parts += _spread(judge["seconds"], colour, y + BAND / 2)
             y += BAND
@@ -97,7 +97,7 @@ def _alarms(parts: list[str], healthy: list[dict[str, Any]], colours: Mapping[st
             parts.append(f'<rect x="{LEFT}" y="{y + 2}" width="{max(width, 1.5)}" '
                          f'height="{BAND - 4}" fill="{colour}"/>')
             parts.append(_text(LEFT + max(width, 1.5) + 6, y + BAND - 3,
-                               f"{one['alarms']} of {case['runs']}", size=11))
+                               f"{one['alarms']} of {one['runs']}", size=11))
             y += BAND
         y += 12
     return y + 8

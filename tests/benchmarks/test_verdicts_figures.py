@@ -13,6 +13,7 @@ import pytest
 from benchmarks.verdicts import page
 from benchmarks.verdicts.cases import CASES, Case
 from benchmarks.verdicts.figures import figures, interval, percentile, pooled
+from benchmarks.verdicts.picture import picture
 from benchmarks.verdicts.progress import Progress
 from benchmarks.verdicts.store import Store, _Undocumented, code
 
@@ -183,3 +184,4 @@ def test_the_figures_in_the_docs_are_those_of_the_result():
     result = json.loads(page.RESULT.read_text())
     text = (page.DOCS / "verdicts.md").read_text()
     assert page.between(text, page.render(result)) == text
+    assert (page.DOCS / "verdicts.svg").read_text() == picture(result["figures"], page.JUDGES)
