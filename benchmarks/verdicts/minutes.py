@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections import deque
 from collections.abc import Sequence
 
@@ -35,7 +36,7 @@ class Minute:
                 values.append(event[measure])
 
 
-class MinuteJudge:
+class MinuteJudge(ABC):
     """A judge that looks at whole minutes, each time that one has ended.
 
     Args:
@@ -59,6 +60,6 @@ class MinuteJudge:
             (self._candidate if event["arm"] == "candidate" else self._stable).add(event)
         return found
 
+    @abstractmethod
     def look(self, past: Sequence[tuple[Minute, Minute]]) -> Finding | None:
         """Judge the minutes of stable and of the candidate, the oldest first."""
-        raise NotImplementedError  # a judge's own
