@@ -30,11 +30,20 @@ class ActionModule(FleetAction):
             return _foretold(fleet, arguments)
         recovery = fleet.rollback(arguments["service"], arguments["reason"], arguments["to"])
         document = recovery.to_document()
+        told = recovery.sentence
         if arguments["result"]:
-            Path(arguments["result"]).write_text(json.dumps(document, indent=2) + "\n",
-                                                 encoding="utf-8")
-        return {"changed": recovery.changed, "recovery": document, "msg": recovery.sentence,
+            told += _write(Path(arguments["result"]), document)
+        return {"changed": recovery.changed, "recovery": document, "msg": told,
                 "outcome": document["outcome"]}
+
+
+def _write(path: Path, document: dict[str, Any]) -> str:
+    """Write the result; what keeps it from being written is said, and hides no outcome."""
+    try:
+        path.write_text(json.dumps(document, indent=2) + "\n", encoding="utf-8")
+    except OSError as error:
+        return f"; the result could not be written to {path}: {error.strerror}"
+    return ""
 
 
 def _foretold(fleet: Any, arguments: dict[str, Any]) -> dict[str, Any]:
