@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import codecs
+import io
 import itertools
 import os
 import pty
@@ -21,6 +22,7 @@ from rich.live import Live
 from coalmine.cli import view, words
 from coalmine.cli.client import Refused, Unreachable
 from coalmine.cli.watch import Lines, Picture, watch
+from coalmine.cli.watch import run as watch_on
 
 
 class Looks:
@@ -90,6 +92,29 @@ def test_the_picture_keeps_the_last_known_below_the_trouble(chat):
     assert "canary" in after
 
 
+class Interrupts:
+    """Ctrl-C comes while it is finalized, where Python drops the exception."""
+
+    def __del__(self) -> None:
+        os.kill(os.getpid(), signal.SIGINT)
+        for _ in range(100):  # the handler runs between two instructions
+            pass
+
+
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
+def test_a_ctrl_c_that_comes_in_a_finalizer_is_not_lost(chat):
+    looks: list[Interrupts | None] = [Interrupts(), None, None]
+
+    def gather():
+        looks.pop()  # the last one is finalized here
+        return chat
+
+    before = signal.getsignal(signal.SIGINT)
+    watch_on(gather, view.status, words.sentences, Console(file=io.StringIO()))
+    assert looks == []
+    assert signal.getsignal(signal.SIGINT) is before
+
+
 def test_json_and_watch_do_not_go_together(run):
     assert run("status", "--watch", "--json").exit_code == 2
 
@@ -120,7 +145,7 @@ class Terminal:
 
     def ctrl_c(self) -> int:
         self.process.send_signal(signal.SIGINT)
-        return self.process.wait(5)
+        return self.process.wait(30)
 
     def close(self) -> None:
         if self.process.poll() is None:

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
+import signal
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from datetime import datetime, timezone
+from types import FrameType
 from typing import NamedTuple, Protocol
 
 from rich.console import Console, Group, RenderableType
@@ -122,12 +125,35 @@ def run(
     words: Callable[[Json], list[str]],
     console: Console,
 ) -> None:
-    """Watch on `console`; Ctrl-C ends it, and is no failure."""
-    try:
+    """Watch on `console`, in the main thread; Ctrl-C ends it, and is no failure."""
+    with contextlib.suppress(KeyboardInterrupt), _interruptible() as sleep:
         if console.is_terminal:
             with Live(console=console, auto_refresh=False) as live:
-                watch(gather, Picture(live, paint))
+                watch(gather, Picture(live, paint), sleep=sleep)
         else:
-            watch(gather, Lines(lambda line: print(line, flush=True), words))
-    except KeyboardInterrupt:
-        return
+            watch(gather, Lines(lambda line: print(line, flush=True), words), sleep=sleep)
+
+
+@contextlib.contextmanager
+def _interruptible() -> Iterator[Callable[[float], None]]:
+    """Give a sleep that no Ctrl-C is lost on.
+
+    Python drops a KeyboardInterrupt that is raised in a finalizer, and each look leaves some.
+    """
+    interrupted = False
+
+    def interrupt(number: int, frame: FrameType | None) -> None:
+        nonlocal interrupted
+        interrupted = True
+        signal.default_int_handler(number, frame)
+
+    def sleep(seconds: float) -> None:
+        if interrupted:
+            raise KeyboardInterrupt
+        time.sleep(seconds)
+
+    before = signal.signal(signal.SIGINT, interrupt)
+    try:
+        yield sleep
+    finally:
+        signal.signal(signal.SIGINT, before)
