@@ -85,3 +85,12 @@ def test_what_was_asked_for_in_a_forgotten_minute_is_refused() -> None:
     refused = [f"flood-n{number}" for number in range(400) if f"flood-n{number}" not in taken]
     assert door.refuses("later", "k1", 60.0 * (KEPT + 1)) == ""
     assert {door.refuses(name, "flood", 60.0) for name in refused} == {"too_late"}
+
+
+def test_a_clock_that_was_ahead_makes_nobody_late() -> None:
+    """Once it is known that those minutes are yet to come."""
+    door = Admission()
+    assert door.refuses("ahead", "k1", 7200.0) == ""
+    assert door.refuses("now", "k1", 60.0) == "too_late"
+    door.pass_time(60.0)
+    assert door.refuses("now", "k1", 60.0) == ""

@@ -17,7 +17,7 @@ EMPTY = Window(300.0)
 @pytest.fixture
 def rule(guardrail: Make) -> Callable[..., Any]:
     """The classic: 14.4 times too fast over an hour and five minutes."""
-    return lambda **fields: guardrail(slo=0.99, max_burn_rate=10, **{"for": "1h"}, **fields)
+    return lambda **fields: guardrail(**{"slo": 0.99, "max_burn_rate": 10, "for": "1h", **fields})
 
 
 def test_a_share_of_failures_burns_the_budget(rule: Make, window: Make) -> None:
@@ -28,10 +28,10 @@ def test_a_share_of_failures_burns_the_budget(rule: Make, window: Make) -> None:
 
 
 @pytest.mark.parametrize(("long", "short", "status"), [
-    ((89, 11), (89, 11), Status.BREACH),
-    ((90, 10), (89, 11), Status.OK),
-    ((89, 11), (90, 10), Status.OK),
-    ((89, 11), (0, 0), Status.OK),
+    ((88, 12), (88, 12), Status.BREACH),
+    ((90, 10), (88, 12), Status.OK),
+    ((88, 12), (90, 10), Status.OK),
+    ((88, 12), (0, 0), Status.OK),
     ((0, 2), (0, 2), Status.NO_DATA),
 ])
 def test_a_breach_needs_both_windows(
@@ -41,6 +41,16 @@ def test_a_breach_needs_both_windows(
     found = judge_burn_rate(rule(), Arms(window(*long), EMPTY, {}),
                             Arms(window(*short), EMPTY, {}))
     assert found.status is status
+
+
+def test_one_failure_alone_burns_nothing(rule: Make, window: Make) -> None:
+    """In a few attempts it would burn any budget."""
+    few = Arms(window(59, 1), EMPTY, {})
+    found = judge_burn_rate(rule(slo=0.999), few, few)
+    assert (found.status, found.candidate) == (Status.OK, pytest.approx(1000 / 60))
+    assert found.sentence.endswith("; one failure less, and it does not")
+    more = Arms(window(58, 2), EMPTY, {})
+    assert judge_burn_rate(rule(slo=0.999), more, more).status is Status.BREACH
 
 
 def test_it_is_told_in_words_and_rolls_back_alone(rule: Make, window: Make) -> None:

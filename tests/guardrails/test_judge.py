@@ -307,6 +307,15 @@ def test_a_metric_that_nobody_measured_has_no_data(guardrail: Make, window: Make
     assert "no figure yet" in found.sentence
 
 
+def test_a_figure_that_few_conversations_have_has_no_data(guardrail: Make, window: Make) -> None:
+    """One slow stream among thirty answers that are not streamed condemns nobody."""
+    mixed = window(49)
+    mixed.add(next(iter(window(1, ttft=9.0, conversation="streamed"))))
+    found = judge(guardrail(metric="ttft_p95", max=1.0), mixed, EMPTY, {})
+    assert (found.status, found.candidate is None) == (Status.NO_DATA, False)
+    assert found.sentence.endswith("1 of 5 candidate conversations with a ttft_p95")
+
+
 # one caller --------------------------------------------------------------------------------------
 def crowd(attempt: Make, callers: int, **worst: Any) -> list[Attempt]:
     """So many callers answer well twenty times each; one more does as told, forty times."""
@@ -380,11 +389,11 @@ def finding(rule: Guardrail, status: Status, action: Action | None = None) -> Fi
 def test_the_worst_finding_decides_and_they_are_ordered(guardrail: Make) -> None:
     """First what is broken, then what acts most, then what is most severe."""
     findings = [
-        finding(guardrail(name="no data", max=1, severity="critical"), Status.NO_DATA),
-        finding(guardrail(name="dry", max=1, severity="critical", dry_run=True), Status.BREACH),
-        finding(guardrail(name="pause", max=1, severity="critical"), Status.BREACH, Action.PAUSE),
-        finding(guardrail(name="mild", max=1, severity="mild"), Status.BREACH, Action.ROLLBACK),
-        finding(guardrail(name="major", max=1), Status.BREACH, Action.ROLLBACK),
+        finding(guardrail(name="no data", max=0.5, severity="critical"), Status.NO_DATA),
+        finding(guardrail(name="dry", max=0.5, severity="critical", dry_run=True), Status.BREACH),
+        finding(guardrail(name="pause", max=0.5, severity="critical"), Status.BREACH, Action.PAUSE),
+        finding(guardrail(name="mild", max=0.5, severity="mild"), Status.BREACH, Action.ROLLBACK),
+        finding(guardrail(name="major", max=0.5), Status.BREACH, Action.ROLLBACK),
     ]
     verdict = weigh(findings, step_over=True, holding="")
     assert [f.guardrail.name for f in verdict.findings][:4] == ["major", "mild", "pause", "dry"]
@@ -398,7 +407,7 @@ def test_a_dry_run_is_shown_and_never_acts(guardrail: Make, window: Make) -> Non
     """It breaks, and the step ends all the same."""
     broken = judge(guardrail(max=0.05, dry_run=True), window(0, 50), EMPTY, {})
     assert (broken.status, broken.action) == (Status.BREACH, None)
-    fine = judge(guardrail(max=1.0), window(50), EMPTY, {})
+    fine = judge(guardrail(max=0.99), window(50), EMPTY, {})
     verdict = weigh([broken, fine], step_over=True, holding="")
     assert (verdict.decision, verdict.worst) == (Decide.PROMOTE, None)
     assert verdict.findings[0].status is Status.BREACH
@@ -406,7 +415,7 @@ def test_a_dry_run_is_shown_and_never_acts(guardrail: Make, window: Make) -> Non
 
 def test_what_is_waited_for_is_said(guardrail: Make, window: Make) -> None:
     """Nothing is broken, and the step is not over."""
-    fine = judge(guardrail(max=1.0), window(50), EMPTY, {})
+    fine = judge(guardrail(max=0.99), window(50), EMPTY, {})
     verdict = weigh([fine], step_over=False, holding="step 1 soaks for 9 s more")
     assert (verdict.decision, verdict.reason) == (Decide.HOLD, "step 1 soaks for 9 s more")
 
@@ -417,7 +426,7 @@ def test_a_step_does_not_end_while_nothing_could_be_judged(guardrail: Make, wind
     verdict = weigh([blind], step_over=True, holding="")
     assert verdict.decision is Decide.HOLD
     assert "9 of 30 candidate conversations" in verdict.reason
-    seeing = judge(guardrail(max=1.0), window(9), EMPTY, {})
+    seeing = judge(guardrail(max=0.99), window(9), EMPTY, {})
     assert weigh([blind, seeing], step_over=True, holding="").decision is Decide.PROMOTE
     assert weigh([], step_over=True, holding="").decision is Decide.PROMOTE
 

@@ -24,8 +24,10 @@ ATTEMPTS = st.lists(st.builds(
 
 
 def facts(window: Window) -> dict[str, Any]:
-    found: dict[str, Any] = {metric.value: window.value(metric) for metric in Metric}
-    found |= {f"conversations {m.value}": window.conversations_for(m) for m in Metric}
+    found: dict[str, Any] = {metric.value: window.value(metric) for metric in Metric
+                             if metric is not Metric.THROUGHPUT}  # which knows of the time before
+    found |= {f"conversations {m.value}": window.conversations_for(m, 2) for m in Metric}
+    found |= {f"units {metric.value}": window.units(metric) for metric in Metric}
     return found | {
         "judged": window.judged, "failures": window.failures, "callers": window.callers,
         "conversations": window.conversations,
@@ -84,7 +86,16 @@ def test_the_rates_are_shares_of_what_was_judged(attempt: Callable[..., Attempt]
     assert window.value(Metric.ERROR_RATE) == 6 / 8
     assert window.value(Metric.TIMEOUT_RATE) == 2 / 8
     assert window.value(Metric.AVAILABILITY) == 2 / 10
-    assert window.value(Metric.THROUGHPUT) == 2 / 60
+
+
+def test_throughput_is_known_when_the_window_is_filled(attempt: Callable[..., Attempt]) -> None:
+    """The first half minute of a minute is no half of what is answered."""
+    window = window_of(60.0, [attempt(float(at)) for at in range(90)])
+    window.forget(59.0)
+    assert window.value(Metric.THROUGHPUT) is None
+    window.forget(90.0)
+    assert window.value(Metric.THROUGHPUT) == 1.0
+    assert window.without("nobody").value(Metric.THROUGHPUT) == 1.0
 
 
 def test_unrecognised_requests_are_no_conversation(attempt: Callable[..., Attempt]) -> None:
@@ -99,8 +110,8 @@ def test_an_arm_that_is_down_for_everyone_has_conversations_for_availability(
 ) -> None:
     """Or a crash loop hides behind too little data."""
     window = window_of(60.0, [attempt(1.0, Outcome.DOWN, conversation=f"c{i}") for i in range(9)])
-    assert window.conversations_for(Metric.AVAILABILITY) == 9
-    assert window.conversations_for(Metric.ERROR_RATE) == 0
+    assert window.conversations_for(Metric.AVAILABILITY, 5) == 9
+    assert window.conversations_for(Metric.ERROR_RATE, 5) == 0
     assert window.value(Metric.AVAILABILITY) == 0
 
 

@@ -45,7 +45,6 @@ DOUBTFUL = {
            ("too many that are answered", "availability, max: 0.99", "max"),
            ("a limit that acts alone anyway", "error_rate, max: 0.1, alone: true", "alone"),
            ("a burn rate of one window", "error_rate, slo: 0.999, max_burn_rate: 14", "for"),
-           ("what nothing can corroborate", "throughput, min_ratio: 0.5", "metric"),
        )},
     "nothing to prove": (
         service("rollout:\n  steps:\n    - {weight: 5}\n"

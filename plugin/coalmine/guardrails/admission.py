@@ -69,6 +69,12 @@ class Admission:
             minute.refused[name] = why
         return why
 
+    def pass_time(self, now: float) -> None:
+        """Forget minutes that are yet to come: a clock was ahead, and what is asked for in time
+        would else be too late."""
+        for number in [one for one in self._minutes if one > now // 60.0 + 1]:
+            del self._minutes[number]
+
     def _minute(self, number: int) -> _Minute | None:
         """Return a minute, None for one that is remembered no more."""
         minute = self._minutes.get(number)

@@ -16,14 +16,13 @@ from coalmine.guardrails.lone_caller import lone_caller
 from coalmine.guardrails.window import Window
 
 
-def burn_rate(guardrail: Guardrail, window: Window) -> float | None:
-    """Return the burn rate over a window, None without data."""
+def burn_rate(guardrail: Guardrail, window: Window, less: int = 0) -> float | None:
+    """Return the burn rate over a window, with so many failures less; None without data."""
     assert guardrail.slo is not None
-    share = window.value(guardrail.metric)
-    if share is None:
+    units = window.units(guardrail.metric)
+    if not units:
         return None
-    bad = 1.0 - share if guardrail.metric is Metric.AVAILABILITY else share
-    return bad / (1.0 - guardrail.slo)
+    return max(0, window.bad(guardrail.metric) - less) / units / (1.0 - guardrail.slo)
 
 
 def judge_burn_rate(guardrail: Guardrail, long: Arms, short: Arms) -> Finding:
@@ -40,7 +39,7 @@ def judge_burn_rate(guardrail: Guardrail, long: Arms, short: Arms) -> Finding:
     slow, fast = (burn_rate(guardrail, arms.candidate) for arms in (long, short))
     say = partial(Finding, guardrail, candidate=slow, limit=limit, against="budget",
                   evidence=long.evidence)
-    conversations = long.candidate.conversations_for(metric)
+    conversations = long.candidate.conversations_for(metric, guardrail.min_conversations)
     if slow is None or conversations < guardrail.min_conversations:
         return say(status=Status.NO_DATA, sentence=f"{name}: {conversations} of "
                    f"{guardrail.min_conversations} candidate conversations")
@@ -49,6 +48,10 @@ def judge_burn_rate(guardrail: Guardrail, long: Arms, short: Arms) -> Finding:
              f"(limit {limit:g}, SLO {guardrail.slo:g})")
     if fast is None or slow <= limit or fast <= limit:
         return say(status=Status.OK, sentence=words)
+    # One failure in a few attempts burns any budget, and is chance.
+    fewer = [burn_rate(guardrail, arms.candidate, less=1) for arms in (long, short)]
+    if any(rate is None or rate <= limit for rate in fewer):
+        return say(status=Status.OK, sentence=f"{words}; one failure less, and it does not")
     theirs = burn_rate(guardrail, long.stable)
     if (theirs is not None and long.stable.judged >= MIN_CONCURRENT and slow <= 2.0 * theirs
             and not long.shared_host):

@@ -224,6 +224,7 @@ class Evidence:
 
     def pass_time(self, now: float) -> None:
         """Let the clock pass: openings end, idle conversations close, cash is handed out."""
+        self._admission.pass_time(now)
         while self._ends and self._ends[0][0] <= now:
             _, name = heapq.heappop(self._ends)
             unit = self._units.get(name)

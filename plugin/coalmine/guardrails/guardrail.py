@@ -257,8 +257,17 @@ class Guardrail(BaseModel):
         for name in ("max", "min"):
             limit = values.get(name)
             share = metric.is_share or metric is Metric.SCORE
-            if share and isinstance(limit, (int, float)) and limit > 1.0:
+            if not share or not isinstance(limit, (int, float)):
+                continue
+            if limit > 1.0:
                 yield (name,), f"{limit:g} is more than 1, and {metric.value} is a share, 0 to 1"
+            elif limit == {"max": 1.0, "min": 0.0}[name]:
+                yield (name,), (f"{limit:g} can never be passed, as {metric.value} is 0 to 1; 1 % "
+                                "is 0.01")
+        for name in ("max_ratio", "min_ratio", "max_increase"):
+            if metric is Metric.THROUGHPUT and values.get(name) is not None:
+                yield (name,), ("the arms' throughput is as their weights are, and not compared: "
+                                "give max or min")
 
     @model_validator(mode="after")
     def _no_contradiction(self) -> Guardrail:

@@ -22,7 +22,8 @@ from coalmine.guardrails.sample_ratio import Split
 from coalmine.guardrails.window import Window
 
 MIN_CONCURRENT = 10
-"""Judged attempts of the concurrent stable arm, below which the recorded baseline is taken."""
+"""Attempts of the concurrent stable arm with the figure, below which the recorded baseline is
+taken."""
 
 
 class Status(str, Enum):
@@ -109,7 +110,7 @@ def figure(metric: Metric, value: float | None) -> str:
 def _reference(guardrail: Guardrail, arms: Arms) -> tuple[float | None, str, float]:
     """Return what a relative guardrail compares with, what that is, and from how many attempts."""
     metric, stable = guardrail.metric, arms.stable
-    if stable.judged >= MIN_CONCURRENT and (arms.comparable or not metric.is_latency):
+    if stable.units(metric) >= MIN_CONCURRENT and (arms.comparable or not metric.is_latency):
         value = stable.value(metric)
         if value is not None:
             return value, "stable", stable.units(metric)
@@ -163,13 +164,16 @@ def judge(guardrail: Guardrail, arms: Arms) -> Finding:
     say = partial(Finding, guardrail, candidate=value, stable=reference, against=against,
                   evidence=arms.evidence)
 
-    conversations = candidate.conversations_for(metric)
+    conversations = candidate.conversations_for(metric, guardrail.min_conversations)
     enough = conversations >= guardrail.min_conversations
     if value is None or limit is None or not enough:
         missing = "no figure yet"
-        if not enough:
+        if candidate.conversations < guardrail.min_conversations:
             missing = f"{conversations} of {guardrail.min_conversations} candidate conversations"
-        elif limit is None:
+        elif not enough and conversations:
+            missing = (f"{conversations} of {guardrail.min_conversations} candidate conversations "
+                       f"with a {metric.value}")
+        elif enough and limit is None:
             zero = "" if reference is None else f": {_NAMES[against]} is 0"
             missing = f"nothing to compare with{zero}"
         # One failure in a few attempts makes a limit that tells nobody anything.
@@ -226,7 +230,7 @@ def _shown_too(metric: Metric, stable: Window, value: float, limit: float, lower
     A share of failures counts as shown where the candidate's is no more than twice stable's: at the
     edge of an incident that hits both arms, chance says which crosses the limit first.
     """
-    if stable.judged < MIN_CONCURRENT:
+    if stable.units(metric) < MIN_CONCURRENT:
         return None
     theirs = stable.value(metric)
     if theirs is None:

@@ -6,6 +6,7 @@ without its worst key.
 
 from __future__ import annotations
 
+import math
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 
@@ -44,15 +45,15 @@ class Window:
         self._conversations: dict[str, int] = {}
         self._down: dict[str, int] = {}
         self._callers: dict[str, int] = {}
-        self._ttft = Histogram()
-        self._inter_token = Histogram()
-        self._request = Histogram()
+        self._times = {name: Histogram() for name in ("ttft", "inter_token", "request")}
         self._tokens = 0
         self._with_tokens = 0
         self._cost = 0.0
         self._with_cost = 0
         self._score = 0.0
         self._with_score = 0
+        self._first = math.inf
+        self._reach = 0.0
 
     def add(self, attempt: Attempt) -> None:
         """Take in one attempt. They come nearly in order; one that comes late is put in its place.
@@ -61,6 +62,7 @@ class Window:
         longer than the span nor keeps those behind it.
         """
         kept = self._attempts
+        self._first = min(self._first, attempt.at)
         if kept and attempt.at < kept[-1].at:
             place = len(kept) - 1
             while place > 0 and kept[place - 1].at > attempt.at:
@@ -77,6 +79,7 @@ class Window:
 
     def forget(self, now: float) -> None:
         """Drop what is older than the span."""
+        self._reach = now - self._first
         limit = now - self.span
         kept = self._attempts
         while kept and kept[0].at < limit:
@@ -105,10 +108,10 @@ class Window:
 
     def _measure(self, attempt: Attempt, sign: int) -> None:
         if attempt.ttft is not None:
-            self._ttft.add(bucket_of(attempt.ttft), sign)
+            self._times["ttft"].add(bucket_of(attempt.ttft), sign)
         if attempt.inter_token is not None:
-            self._inter_token.add(bucket_of(attempt.inter_token), sign)
-        self._request.add(bucket_of(attempt.seconds), sign)
+            self._times["inter_token"].add(bucket_of(attempt.inter_token), sign)
+        self._times["request"].add(bucket_of(attempt.seconds), sign)
         if attempt.tokens is not None:
             self._tokens += sign * attempt.tokens
             self._with_tokens += sign
@@ -140,20 +143,38 @@ class Window:
         """Different callers among the judged attempts."""
         return len(self._callers)
 
-    def conversations_for(self, metric: Metric) -> int:
-        """Different conversations that bear on `metric`.
+    def conversations_for(self, metric: Metric, enough: int) -> int:
+        """Different conversations that bear on `metric`; of a figure that not all attempts have
+        they are counted as far as `enough`.
 
         For availability also those for which no deployment was left: a candidate that is down for
         everyone would else have too little data for ever.
         """
-        if metric is not Metric.AVAILABILITY:
+        if metric is Metric.AVAILABILITY:
+            return len(self._conversations.keys() | self._down.keys())
+        read = _read(metric)
+        if read is None or len(self._conversations) < enough:
             return len(self._conversations)
-        return len(self._conversations.keys() | self._down.keys())
+        found: set[str] = set()
+        for attempt in reversed(self._attempts):
+            named = attempt.conversation and attempt.conversation != NO_CONVERSATION
+            if named and attempt.outcome is Outcome.OK and read(attempt) is not None:
+                found.add(attempt.conversation)
+                if len(found) >= enough:
+                    break
+        return len(found)
 
     def units(self, metric: Metric) -> int:
-        """Attempts from which a share is made; for other metrics the judged ones."""
-        down = self._downs if metric is Metric.AVAILABILITY else 0
-        return self.judged + down
+        """Attempts from which a figure is made."""
+        if metric.is_latency or metric.is_whole:
+            return self._times[_kind(metric)].total
+        if metric is Metric.TOKENS_PER_REQUEST:
+            return self._with_tokens
+        if metric is Metric.COST_PER_REQUEST:
+            return self._with_cost
+        if metric is Metric.SCORE:
+            return self._with_score
+        return self.judged + (self._downs if metric is Metric.AVAILABILITY else 0)
 
     def bad(self, metric: Metric) -> int:
         """Attempts that speak against the release in a share."""
@@ -169,7 +190,7 @@ class Window:
         who has most values beyond the limit, for a mean who pulls it farthest.
         """
         pull: dict[str, float] = {}
-        read = _READ.get(metric.value.rsplit("_p", 1)[0] if metric.is_latency else metric.value)
+        read = _read(metric)
         for attempt in self._attempts:
             if metric.is_share:
                 weight = float(_speaks_against(attempt, metric))
@@ -187,7 +208,9 @@ class Window:
 
     def without(self, caller: str) -> Window:
         """The same window as if `caller` had not called."""
-        return window_of(self.span, (a for a in self._attempts if a.caller != caller))
+        others = window_of(self.span, (a for a in self._attempts if a.caller != caller))
+        others._first, others._reach = self._first, self._reach
+        return others
 
     def share_without(self, metric: Metric, caller: str) -> tuple[int, int]:
         """Return how many attempts would speak against the release in a share, of how many, as if
@@ -200,7 +223,8 @@ class Window:
         """Return the metric over the window, None without data.
 
         Rates are shares, latencies seconds (of a whole distribution the median), tokens, cost and
-        score a request's mean, and throughput answered attempts a second.
+        score a request's mean, and throughput answered attempts a second, which nobody knows
+        before the window is filled.
         """
         if metric is Metric.AVAILABILITY:
             asked = self.units(metric)
@@ -217,11 +241,19 @@ class Window:
         if metric.is_share:
             return self.bad(metric) / judged
         if metric is Metric.THROUGHPUT:
-            return self._answered / self.span
-        name, _, percent = metric.value.rpartition("_p") if metric.is_latency else (
-            metric.value, "", "50")
-        times = {"ttft": self._ttft, "inter_token": self._inter_token, "request": self._request}
-        return times[name].percentiles([int(percent) / 100])[0]
+            return self._answered / self.span if self._reach >= self.span else None
+        percent = int(metric.value.rpartition("_p")[2]) if metric.is_latency else 50
+        return self._times[_kind(metric)].percentiles([percent / 100])[0]
+
+
+def _kind(metric: Metric) -> str:
+    """Return a metric's name without its percentile."""
+    return metric.value.rsplit("_p", 1)[0] if metric.is_latency else metric.value
+
+
+def _read(metric: Metric) -> Callable[[Attempt], float | None] | None:
+    """Return what reads a figure of an answered attempt, None where all judged ones count."""
+    return _READ.get(_kind(metric))
 
 
 def _speaks_against(attempt: Attempt, metric: Metric) -> bool:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from coalmine.guardrails.alpha import question_of
 from coalmine.guardrails.guardrail import Action, Guardrail, Metric, Rule
 from coalmine.rollout.policy import Policy, ServicePolicy
 from coalmine.rollout.problems import Path
@@ -42,9 +41,11 @@ def _doubts_of(service: ServicePolicy) -> Iterator[Doubt]:
     if plan.bake == 0:
         yield ("rollout", "bake"), "with 0 nothing is watched after the last step", "give 24h"
     if not any(g.does is Action.ROLLBACK and not g.dry_run for g in service.guardrails):
+        acting = any(not g.dry_run for g in service.guardrails)
         yield (
             ("guardrails",),
-            "none rolls back, so only a person can",
+            "none rolls back before a pause has gone unanswered for its timebox" if acting
+            else "none acts",
             "give one of them action: rollback",
         )
     for number, guardrail in enumerate(service.guardrails):
@@ -102,12 +103,4 @@ def _of_guardrail(guardrail: Guardrail) -> Iterator[Doubt]:
             ("for",),
             f"both windows of the burn rate are {guardrail.seconds:g} s",
             "give for: 1h, of which the short one is a twelfth",
-        )
-    if (guardrail.relative and not guardrail.alone and guardrail.does is Action.ROLLBACK
-            and question_of(guardrail) is None):
-        yield (
-            ("metric",),
-            (f"no evidence on {metric.value} can corroborate a breach, so it pauses, and rolls "
-            "back when nobody has come within the timebox"),
-            "say so with action: pause, or take it at its word with alone: true",
         )
