@@ -443,12 +443,15 @@ ENDS: list[tuple[Phase, float, Phase, str]] = [
 
 @pytest.mark.parametrize(("phase", "later", "next_phase", "action"), ENDS)
 def test_an_heir_ends_what_the_dead_one_began(
-    state: State, put: Make, controller: Make, clock: Any, phase: Phase, later: float,
-    next_phase: Phase, action: str,
+    state: State, put: Make, ship: Make, attempt: Make, controller: Make, clock: Any,
+    phase: Phase, later: float, next_phase: Phase, action: str,
 ) -> None:
     """The bake and the drain are counted from their beginning, not from the take-over."""
     put(phase=phase)
-    clock.now += later
+    clock.now += later - 5
+    ship(attempt())
+    controller("w1").turn(state)
+    clock.now += 5
     controller("w2").turn(state)
     assert (now(state).phase, state.history("chat")[-1].action) == (next_phase, action)
 

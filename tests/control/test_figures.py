@@ -147,6 +147,31 @@ def test_the_last_attempt_survives_a_take_over(figures: Make, attempt: Make, clo
     assert heir.trial.last_candidate == clock.now
 
 
+def test_time_in_which_nobody_judged_is_no_soak(
+    figures: Make, attempt: Make, clock: Any
+) -> None:
+    """All controllers were away for an hour, the step's ten minutes within it."""
+    made, service = figures()
+    feed(made, *(attempt(conversation=f"c{n}") for n in range(9)))
+    for _ in range(12):
+        clock.now += 5
+        made.verdict(service, clock.now)
+    assert made.unwatched == 0
+    published = made.document(service, None, clock.now)
+    heir = Figures("chat")
+    heir.follow(service, published)
+    clock.now += 3600
+    verdict = heir.verdict(service, clock.now)
+    assert heir.unwatched == 3600
+    assert verdict is not None
+    assert verdict.reason == "step 1 soaks for 9m more"
+    later = Figures("chat")
+    later.follow(service, heir.document(service, None, clock.now))
+    assert later.unwatched == 3600
+    later.follow(apply(service, Promote(at=clock.now, who="ann")))
+    assert later.unwatched == 0
+
+
 def test_the_baseline_is_stables_last_quarter_of_an_hour(
     figures: Make, attempt: Make, clock: Any
 ) -> None:

@@ -219,6 +219,21 @@ def test_guardrails_still_roll_back_in_a_pause_but_do_not_pause_again(
     assert due(paused, 1200.0, verdict=verdict(Decide.PAUSE)) is None
 
 
+@pytest.mark.parametrize("before", [
+    {"by": "controller", "timebox": None}, {"by": "guardrail", "timebox": None, "guardrail": "x"}])
+def test_a_pause_that_nobody_asked_for_gets_a_breachs_timebox(
+    rolled: Make, event: Make, before: dict[str, Any]
+) -> None:
+    """Nobody called, or only one; then many do, and a guardrail breaks that must not stand."""
+    paused = rolled(event(Halt, at=1100.0, **before))
+    assert due(paused, 1200.0, verdict=verdict(Decide.PAUSE, lone="k1")) is None
+    again = due(paused, 1200.0, verdict=verdict(Decide.PAUSE))
+    assert isinstance(again, Halt)
+    boxed = apply(paused, again)
+    assert due(boxed, 1300.0, verdict=verdict(Decide.PAUSE)) is None
+    assert isinstance(due(boxed, 1201.0 + 1200.0), RollBack)
+
+
 def test_a_pause_extends_the_step(rolled: Make, event: Make) -> None:
     """What was soaked before it counts."""
     service = rolled(event(Halt, at=1500.0), event(Resume, at=9000.0))
@@ -235,16 +250,24 @@ def baking(rolled: Make, event: Make) -> Make:
 
 def test_the_bake_ends_by_itself(baking: Make) -> None:
     """After as long as the policy says."""
-    assert due(baking(), 2000.0 + 86399.0) is None
-    assert isinstance(due(baking(), 2000.0 + 86400.0), BakeOver)
+    assert due(baking(), 2000.0 + 86399.0, last_candidate=88000.0) is None
+    assert isinstance(due(baking(), 2000.0 + 86400.0, last_candidate=88000.0), BakeOver)
+
+
+def test_a_candidate_that_nobody_uses_any_more_is_not_made_stable_by_itself(baking: Make) -> None:
+    """Its deployments may be gone; a quiet night alone pauses no bake."""
+    assert due(baking(), 2000.0 + 80000.0, last_candidate=3000.0) is None
+    found = due(baking(), 2000.0 + 86400.0, last_candidate=3000.0)
+    assert isinstance(found, Halt)
+    assert found.reason == "no attempt on the candidate for 23h 43m"
 
 
 def test_a_pause_extends_the_bake(baking: Make, event: Make) -> None:
     """By its length."""
     service = baking(event(Halt, at=3000.0), event(Resume, at=13000.0))
     assert service.phase is Phase.BAKING
-    assert due(service, 2000.0 + 86400.0) is None
-    assert isinstance(due(service, 12000.0 + 86400.0), BakeOver)
+    assert due(service, 2000.0 + 86400.0, last_candidate=98000.0) is None
+    assert isinstance(due(service, 12000.0 + 86400.0, last_candidate=98000.0), BakeOver)
 
 
 def test_guardrails_act_in_the_bake(baking: Make) -> None:

@@ -366,6 +366,7 @@ def _observed(service: Service, figures: Figures, verdict: Verdict | None, worke
         verdict=verdict,
         step_conversations=figures.step_conversations,
         last_candidate=figures.trial.last_candidate if figures.trial else None,
+        unwatched=figures.unwatched,
         in_flight={beat.worker: beat.in_flight[name] for beat in workers
                    if beat.in_flight.get(name)},
         behind=tuple(beat.worker for beat in workers

@@ -20,6 +20,10 @@ STATUS_SPAN = 300.0
 BASELINE_SPAN = 900.0
 """Seconds of stable's past that are recorded at a start."""
 
+UNWATCHED = 10.0
+"""Seconds between two judgements from which on a step's clock counts as unwatched: more than a
+take-over needs."""
+
 HOUR = 3600.0
 
 HOUR_KEPT = 200_000
@@ -82,6 +86,7 @@ class Figures:
 
     Attributes:
         trial: the trial of its rollout, None without one.
+        unwatched: seconds that the clock of the rollout's step (or bake) ran while nobody judged.
     """
 
     def __init__(self, service: str) -> None:
@@ -92,6 +97,8 @@ class Figures:
         self._recognised = Recognised()
         self._names: dict[Arm, str | None] = dict.fromkeys(Arm)
         self._step_began: float | None = None
+        self._judged: float | None = None
+        self.unwatched = 0.0
 
     @property
     def rollout(self) -> str | None:
@@ -117,10 +124,15 @@ class Figures:
                 for attempt in self._baseline:
                     self.trial.evidence.learn(attempt)
         if rollout is not None and self.trial is not None:
-            self._step_began = rollout.step_began
+            if rollout.step_began != self._step_began:
+                self._step_began = rollout.step_began
+                self.unwatched = 0.0
             self.trial.follow(rollout)
             if remembered is not None and remembered.get("rollout") == self.rollout:
                 self.trial.remember(remembered)
+                self._judged = remembered.get("at")
+                if remembered.get("step_began") == self._step_began:
+                    self.unwatched = remembered.get("unwatched", 0.0)
 
     def add(self, attempt: Attempt, *, evidence: bool = True) -> None:
         """Take in an attempt of the service; `evidence` as of :meth:`Trial.add`."""
@@ -148,12 +160,20 @@ class Figures:
         if self.trial is not None:
             self.trial.pass_time(now)
 
+    def _miss(self, service: Service, now: float) -> None:
+        """Take note of the time in which nobody judged: no controller ran, or none reached the
+        state, and so new conversations got stable."""
+        before, self._judged = self._judged, now
+        if service.rollout is not None and before is not None and now - before > UNWATCHED:
+            self.unwatched += service.rollout.soak(now) - service.rollout.soak(before)
+
     def verdict(self, service: Service, now: float) -> Verdict | None:
         """Return the verdict, None where nothing is judged."""
         self._forget(now)
+        self._miss(service, now)
         if self.trial is None or service.phase not in ROLLOUT_RUNS:
             return None
-        over, waiting = step_over(service, now, self.step_conversations)
+        over, waiting = step_over(service, now, self.step_conversations, self.unwatched)
         if service.phase is Phase.PAUSED:
             waiting = f"the weight stays at {service.weight:g} %: {service.reason}"
         elif service.phase is not Phase.CANARY:
@@ -209,6 +229,7 @@ class Figures:
             "unrecognised": self.unrecognised(),
             "baseline": self.baseline(),
             "step_began": self._step_began,
+            "unwatched": self.unwatched,
             "step_conversations": self.step_conversations,
             "step_seen": trial.handed_over(service) if trial else None,
             "last_candidate": trial.last_candidate if trial else None,

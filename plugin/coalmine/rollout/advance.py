@@ -32,6 +32,7 @@ class Observed:
             it was down for a request is none.
         in_flight: requests open on the candidate, by worker.
         behind: workers that do not apply the service's epoch yet.
+        unwatched: seconds that the step's (or the bake's) clock ran while nobody judged.
     """
 
     now: float
@@ -40,21 +41,30 @@ class Observed:
     last_candidate: float | None = None
     in_flight: dict[str, int] = field(default_factory=dict)
     behind: tuple[str, ...] = ()
+    unwatched: float = 0.0
 
 
 PROVEN_TOO = "soak and minimum reached, and proven no worse"
 """Why a step ended that requires evidence."""
 
 
-def step_over(service: Service, now: float, conversations: int) -> tuple[bool, str]:
-    """Return whether the step has soaked and has its minimum, and what is waited for if not."""
+def step_over(service: Service, now: float, conversations: int, unwatched: float = 0.0
+              ) -> tuple[bool, str]:
+    """Return whether the step has soaked and has its minimum, and what is waited for if not.
+
+    Args:
+        service: the service.
+        now: unix time.
+        conversations: candidate conversations in this step that were judged.
+        unwatched: seconds that the step's clock ran while nobody judged: they are no soak.
+    """
     rollout = service.rollout
     if rollout is None or service.phase is not Phase.CANARY:
         return False, service.reason
     if rollout.waiting:
         return False, f"step {rollout.step} awaits approval"
     step = rollout.current_step
-    left = step.soak - rollout.soak(now)
+    left = step.soak - (rollout.soak(now) - unwatched)
     if left > 0:
         return False, f"step {rollout.step} soaks for {in_words(math.ceil(left))} more"
     needed = max(1, step.min_conversations)  # what nobody has used is never promoted
@@ -83,13 +93,22 @@ def _broken(service: Service, observed: Observed) -> ev.Event | None:
             at=observed.now, who=f"guardrail {guardrail.name}", reason=verdict.reason,
             trigger="guardrail", severity=guardrail.severity,
         )
-    if verdict.decision is Decide.PAUSE and service.phase is not Phase.PAUSED:
-        lone = verdict.worst.lone_caller is not None
+    lone = verdict.worst.lone_caller is not None
+    if verdict.decision is Decide.PAUSE and not _paused_for_it(service, lone=lone):
         return ev.Halt(
             at=observed.now, who=f"guardrail {guardrail.name}", reason=verdict.reason,
             by="guardrail", timebox=None if lone else guardrail.timebox, guardrail=guardrail.name,
         )
     return None
+
+
+def _paused_for_it(service: Service, *, lone: bool) -> bool:
+    """Whether a pause holds already. One that nobody asked for and that would last for ever, as
+    nobody called or only one did, does not for a breach that must not."""
+    pause = service.rollout.pause if service.rollout is not None else None
+    if service.phase is not Phase.PAUSED or pause is None:
+        return False
+    return lone or pause.by == "person" or pause.timebox is not None
 
 
 def _silent(rollout: Rollout, observed: Observed) -> ev.Event | None:
@@ -109,7 +128,7 @@ def _canary(service: Service, rollout: Rollout, observed: Observed) -> ev.Event 
     broken = _broken(service, observed)
     if broken is not None:
         return broken
-    over, _ = step_over(service, observed.now, observed.step_conversations)
+    over, _ = step_over(service, observed.now, observed.step_conversations, observed.unwatched)
     if over and (observed.verdict is None or observed.verdict.decision is Decide.PROMOTE):
         proven = observed.verdict is not None and rollout.current_step.require is not None
         return ev.StepOver(at=observed.now, who=SELF, reason=PROVEN_TOO if proven else "")
@@ -134,9 +153,10 @@ def _baking(service: Service, rollout: Rollout, observed: Observed) -> ev.Event 
     broken = _broken(service, observed)
     if broken is not None:
         return broken
-    if rollout.soak(observed.now) >= rollout.plan.bake:
-        return ev.BakeOver(at=observed.now, who=SELF)
-    return None
+    if rollout.soak(observed.now) - observed.unwatched < rollout.plan.bake:
+        return None
+    # What nobody uses any more is not made stable by itself.
+    return _silent(rollout, observed) or ev.BakeOver(at=observed.now, who=SELF)
 
 
 def _rolling_back(service: Service, rollout: Rollout, observed: Observed) -> ev.Event | None:

@@ -228,7 +228,8 @@ class ServicePolicy(_Model):
         True, description="A worker that sees the candidate fail outright rolls back by itself."
     )
     unit: Literal["conversation", "key"] = Field(
-        "conversation", description="What is sticky: a conversation, or all of one caller's key."
+        "conversation", description="What is sticky: a conversation, or all of one caller's key. "
+        "Of keys only those that are new, or not seen for sessions.ttl, are drawn."
     )
     rescue: bool = Field(True, description="Answer from stable what the candidate failed.")
     stale_after: Seconds = Field(3.0, gt=0, description="State unheard of: stable for new ones.")

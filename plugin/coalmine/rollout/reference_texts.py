@@ -78,6 +78,11 @@ that guardrail pauses this rollout no more, though it still rolls it back where 
 `coalmine pause` keeps the weight: the candidate goes on getting that share of new conversations.
 `for` (or `bake`) stands still, guardrails and `rollback` act. To take the candidate away is a
 rollback.
+
+Nor does time count in which nobody judged, as no worker was the controller or none reached the
+state, 10 s and more at once. A bake that is over while the candidate has had no attempt for
+`give_up` pauses, and asks. A pause for want of attempts, or for what one caller saw, has no
+timebox, but gets that of a guardrail that breaks meanwhile.
 """
 """What ends a step, and what people can do about it; the tests hold it to the code."""
 
@@ -92,9 +97,12 @@ A guardrail has exactly one limit (`rule: static`), or `rule: evidence` and no l
   share a `host`.
 - **One caller**: where five or more call, a limit that would hold without one of them only pauses,
   and names his key; so do burn rates and evidence.
+- **What not all answers have** (a first token, a score, a cost) wants `min_conversations` that do,
+  and of stable 10 attempts. `throughput` is known once the window is filled, and has no relative
+  limits: the arms' is as their weights are.
 - **Burn rates** (`slo` with `max_burn_rate`, of rates) are absolute limits over two windows,
   `for` and a twelfth of it, both of which must be broken: with `slo: 0.999` a failure rate of
-  1.44 % burns the error budget 14.4 times too fast.
+  1.44 % burns the error budget 14.4 times too fast. One failure alone burns nothing.
 - **Relative limits** (`max_ratio`, `min_ratio`, `max_increase`) roll back only when evidence on
   the same metric corroborates them (20 or more), else they pause for their `timebox`, and roll back
   when nobody has come by its end. `alone: true` takes them at their word.

@@ -223,17 +223,23 @@ def _halt(service: Service, event: ev.Halt) -> Service:
 
 
 def _halt_again(service: Service, event: ev.Halt) -> Service:
-    """A person's pause of a paused rollout takes its timebox away; all else changes nothing."""
+    """A person's pause of a paused rollout takes its timebox away; a guardrail's gives one to a
+    pause that nobody asked for and that has none. All else changes nothing."""
     rollout = _running(service)
-    assert rollout.pause is not None
-    if event.by != "person" or rollout.pause.by == "person":
+    before = rollout.pause
+    assert before is not None
+    if before.by == "person":
         return service
-    pause = rollout.pause.model_copy(update={"by": "person", "who": event.who, "timebox": None})
-    return _with(
-        service,
-        rollout.model_copy(update={"pause": pause}),
-        reason=event.reason or f"held by {event.who}: {service.reason}",
-    )
+    if event.by == "person":
+        pause = before.model_copy(update={"by": "person", "who": event.who, "timebox": None})
+        reason = event.reason or f"held by {event.who}: {service.reason}"
+    elif event.by == "guardrail" and before.timebox is None and event.timebox is not None:
+        pause = before.model_copy(update={"by": "guardrail", "who": event.who, "at": event.at,
+                                          "timebox": event.timebox, "guardrail": event.guardrail})
+        reason = event.reason or f"paused by {event.who}"
+    else:
+        return service
+    return _with(service, rollout.model_copy(update={"pause": pause}), reason=reason)
 
 
 def _resume(service: Service, event: ev.Resume) -> Service:
