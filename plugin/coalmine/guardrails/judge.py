@@ -167,15 +167,16 @@ def judge(guardrail: Guardrail, arms: Arms) -> Finding:
     conversations = candidate.conversations_for(metric, guardrail.min_conversations)
     enough = conversations >= guardrail.min_conversations
     if value is None or limit is None or not enough:
-        missing = "no figure yet"
-        if candidate.conversations < guardrail.min_conversations:
-            missing = f"{conversations} of {guardrail.min_conversations} candidate conversations"
-        elif not enough and conversations:
-            missing = (f"{conversations} of {guardrail.min_conversations} candidate conversations "
-                       f"with a {metric.value}")
-        elif enough and limit is None:
+        few = candidate.conversations < guardrail.min_conversations
+        if enough and limit is None:
             zero = "" if reference is None else f": {_NAMES[against]} is 0"
             missing = f"nothing to compare with{zero}"
+        elif enough or (value is None and not few):
+            missing = "no figure yet"
+        else:
+            having = "" if few else f" with a {metric.value}"
+            missing = (f"{conversations} of {guardrail.min_conversations} candidate conversations"
+                       f"{having}")
         # One failure in a few attempts makes a limit that tells nobody anything.
         return say(status=Status.NO_DATA, limit=None if raised else limit,
                    sentence=f"{guardrail.name}: {missing}")
