@@ -75,3 +75,12 @@ def test_a_last_step_below_100_says_what_the_bake_gives() -> None:
     text = service("rollout: {steps: [{weight: 50}], holdback: 5}")
     (found,) = warnings(read_policy(text, "f"), text, "f")
     assert "the last step is 50, then the bake gives 95 at once" in found.message
+
+
+@pytest.mark.parametrize(("field", "said"), [
+    ("action: pause", "none rolls back before a pause has gone unanswered for its timebox"),
+    ("dry_run: true", "none acts")])
+def test_guardrails_that_roll_nothing_back_say_what_is_left(field: str, said: str) -> None:
+    text = service(f"guardrails:\n  - {{name: a, metric: error_rate, max: 0.1, {field}}}")
+    (found,) = warnings(read_policy(text, "f"), text, "f")
+    assert said in found.message

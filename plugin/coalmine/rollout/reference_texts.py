@@ -102,7 +102,8 @@ A guardrail has exactly one limit (`rule: static`), or `rule: evidence` and no l
   limits: the arms' is as their weights are.
 - **Burn rates** (`slo` with `max_burn_rate`, of rates) are absolute limits over two windows,
   `for` and a twelfth of it, both of which must be broken: with `slo: 0.999` a failure rate of
-  1.44 % burns the error budget 14.4 times too fast. One failure alone burns nothing.
+  1.44 % burns the error budget 14.4 times too fast. What one failure less
+  would undo is no breach.
 - **Relative limits** (`max_ratio`, `min_ratio`, `max_increase`) roll back only when evidence on
   the same metric corroborates them (20 or more), else they pause for their `timebox`, and roll back
   when nobody has come by its end. `alone: true` takes them at their word.
