@@ -6,11 +6,12 @@ from typing import Any
 
 import pytest
 
-from coalmine.gateway.assign import KNOWN_FOR
+from coalmine.gateway.assign import KNOWN_FOR, TOUCHES
 from coalmine.gateway.decisions import Up
 from coalmine.gateway.patience import PATIENCE
 from coalmine.rollout import Drained, Halt, Promote, RollBack, Start
-from coalmine.routing import Arm, Phase
+from coalmine.routing import NO_CHANCE, Arm, Phase, Pin
+from coalmine.routing.keys import explicit_key
 
 pytestmark = pytest.mark.anyio
 
@@ -23,6 +24,11 @@ LONG = "That is an answer of more than a few words."
 def served(turn: Any) -> tuple[Arm, bool]:
     """Return the arm of a turn, and whether it is evidence."""
     return turn.decision.arm, turn.decision.evidence
+
+
+def explicit(worker: Any, ident: str) -> bytes:
+    """Return the key of the conversation with this id."""
+    return explicit_key(worker.follower.salt(), "chat", "k", ident)
 
 
 # explicit ids -------------------------------------------------------------------------------------
@@ -317,19 +323,143 @@ async def test_a_state_that_does_not_answer_is_not_asked_for_each_request(
     assert here.away.calls - before == 1
     mono.now += PATIENCE
     here.away.away = False
-    await here.say("Hi", session="s1")
+    await here.say("Hi", session="new")
     assert here.counted["coalmine_conversations_total", "chat", "v1", "stable", "id"] == 1
 
 
-async def test_a_rollback_with_the_state_away_serves_stable(change: Make, here: Any) -> None:
-    """The pin cannot be rewritten yet; the conversation is told when it is."""
+async def test_a_rollback_with_the_state_away_serves_stable(
+    change: Make, here: Any, there: Any
+) -> None:
+    """The pin cannot be rewritten yet; the conversation is told all the same, and once."""
     ident, _ = await here.on_candidate()
     change(RollBack, Drained)
     here.follower.refresh()
     here.away.away = True
     turn = await here.say("Hi", session=ident)
-    assert turn.decision.release == "v1"
+    assert (turn.decision.release, turn.moved_from) == ("v1", "v2")
+    here.away.away = False
+    here.assigner.owed.pay(here.away, 60)
+    here.mono.now += PATIENCE
+    there.follower.refresh()
+    for worker in (here, there):
+        back = await worker.say("Hi", session=ident)
+        assert (back.decision.release, back.moved_from) == ("v1", None)
+
+
+@pytest.mark.parametrize("silence", [0, 3.1], ids=["unanswered", "stale"])
+async def test_who_began_while_the_state_was_away_stays_on_stable(
+    here: Any, there: Any, silence: float
+) -> None:
+    """Unwritten and unknown, it would look new to whoever serves its next turn, and be drawn."""
+    here.away.away = True
+    here.mono.now += silence
+    names = [f"s{n}" for n in range(20)]
+    for _ in range(2):
+        for name in names:
+            assert served(await here.say("Hi", session=name)) == AS_OLD
+    here.assigner.pins.clear()  # as a worker does that missed what others moved
     here.away.away = False
     here.mono.now += PATIENCE
-    back = await here.say("Hi", session=ident)
-    assert (back.decision.release, back.moved_from) == ("v1", "v2")
+    here.follower.refresh()
+    for name in names:
+        assert served(await here.say("Hi", session=name)) == AS_OLD
+    here.assigner.owed.pay(here.away, 60)
+    assert not here.assigner.owed
+    for worker in (there, here):
+        for name in names:
+            assert served(await worker.say("Hi", session=name)) == AS_OLD
+
+
+async def test_what_another_worker_knew_better_stays_as_it_is(here: Any, there: Any) -> None:
+    """A conversation on the candidate that a worker without the state takes for new goes back."""
+    ident, _ = await there.on_candidate()
+    here.away.away = True
+    await here.say("Hi", session="another")  # from now on the state is not asked
+    assert served(await here.say("Hi", session=ident)) == AS_OLD
+    here.away.away = False
+    here.assigner.owed.pay(here.away, 60)
+    here.mono.now += PATIENCE
+    for worker in (here, there):
+        assert (await worker.say("Hi", session=ident)).decision.arm is Arm.CANDIDATE
+
+
+async def test_a_pin_whose_answer_was_lost_does_not_move_the_conversation_untold(
+    here: Any, there: Any
+) -> None:
+    """The state has it on the candidate, and stable has served it."""
+    ident, _ = await there.on_candidate()  # as if `here` had written it itself
+    here.away.away = True
+    assert served(await here.say("Hi", session=ident)) == AS_OLD
+    here.away.away = False
+    here.assigner.owed.pay(here.away, 60)
+    here.mono.now += PATIENCE
+    turn = await here.say("Hi", session=ident)
+    assert (*served(turn), turn.moved_from) == (*AS_OLD, "v2")
+    there.follower.refresh()
+    turn = await there.say("Hi", session=ident)
+    assert (*served(turn), turn.moved_from) == (*AS_OLD, None)
+
+
+async def test_a_move_between_the_states_return_and_the_writing_is_owed_too(here: Any) -> None:
+    """What the state says of the conversation is not what it was given last."""
+    ident, turn = await here.on_candidate()
+    here.away.away = True
+    turn.told_headers = True
+    here.rescue(turn)  # the next answer will tell
+    await here.settled()
+    here.away.away = False
+    here.mono.now += PATIENCE
+    turn = await here.say("Hi", session=ident)
+    assert (*served(turn), turn.moved_from) == (*AS_OLD, "v2")
+    here.assigner.owed.pay(here.away, 60)
+    turn = await here.say("Hi", session=ident)
+    assert (*served(turn), turn.moved_from) == (*AS_OLD, None)
+
+
+async def test_who_began_in_the_bake_without_the_state_is_known_afterwards(
+    change: Make, here: Any, there: Any
+) -> None:
+    """As no evidence; and whom the candidate failed stays on stable."""
+    change(Promote)
+    here.follower.refresh()
+    here.away.away = True
+    turns = {f"s{n}": await here.say("Hi", session=f"s{n}") for n in range(60)}
+    failed = next(name for name, turn in turns.items() if turn.decision.arm is Arm.CANDIDATE)
+    here.rescue(turns[failed])
+    await here.settled()
+    here.away.away = False
+    here.assigner.owed.pay(here.away, 60)
+    there.follower.refresh()
+    for name, turn in turns.items():
+        again = await there.say("Hi", session=name)
+        arm = Arm.STABLE if name == failed else turn.decision.arm
+        assert served(again) == (arm, False)
+        assert again.moved_from is None
+
+
+async def test_a_conversation_in_use_keeps_its_pin(here: Any, mono: Any) -> None:
+    """However long it lasts, and although its worker never has to ask the state."""
+    ident, _ = await here.on_candidate()
+    before = here.away.calls
+    for _ in range(3):
+        await here.say("Hi", session=ident)
+    assert here.away.calls == before
+    mono.now += here.away.pin_ttl / TOUCHES
+    for _ in range(3):
+        await here.say("Hi", session=ident)
+    here.executor.shutdown()
+    assert here.away.calls == before + 1
+    assert here.assigner.pins.get(explicit(here, ident)) is not None
+
+
+async def test_a_pin_that_another_worker_moved_is_forgotten_when_its_life_is_prolonged(
+    here: Any, state: Any, mono: Any
+) -> None:
+    """Even if its worker never heard of the move."""
+    ident, _ = await here.on_candidate()
+    key = explicit(here, ident)
+    assert state.move(key, state.claim(key, 0), Pin(here.plan.era, NO_CHANCE, Arm.STABLE).code)
+    mono.now += here.away.pin_ttl / TOUCHES
+    await here.say("Hi", session=ident)
+    here.executor.shutdown()
+    assert here.assigner.pins.get(key) is None

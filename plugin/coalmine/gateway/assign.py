@@ -18,9 +18,11 @@ from dataclasses import replace
 from coalmine.gateway.decisions import HeldPins, Up, only_stable
 from coalmine.gateway.identity import Identity
 from coalmine.gateway.knowledge import Knowledge, StateUnused, reached
+from coalmine.gateway.known_pins import KnownPins
 from coalmine.gateway.memory import Memory
 from coalmine.gateway.newcomers import NEW_A_MINUTE, Newcomers
-from coalmine.gateway.patience import Patience
+from coalmine.gateway.owed import Debt, Owed
+from coalmine.gateway.patience import NotAsked, Patience
 from coalmine.gateway.recognition import Recognition
 from coalmine.gateway.turns import Turn
 from coalmine.routing import (
@@ -36,10 +38,13 @@ from coalmine.routing import (
     read_pin,
 )
 from coalmine.routing.keys import KEY_BYTES
-from coalmine.routing.pins import UNTOLD
+from coalmine.routing.pins import NO_CHANCE, UNTOLD
 from coalmine.state import StateError
 
 log = logging.getLogger("coalmine.assign")
+
+TOUCHES = 4
+"""How often in the life of a pin in use the state is told that it is."""
 
 KNOWN_FOR = 60.0
 """Seconds for which known pins are kept while the state is out of reach."""
@@ -57,6 +62,7 @@ class Assigner:
 
     Attributes:
         pins, aliases: what is remembered of conversations.
+        owed: pins that the state has not learnt of yet.
         answered: keeps what lets the next turn find a conversation; see :class:`Recognition`.
     """
 
@@ -76,8 +82,9 @@ class Assigner:
         self._newcomers = Newcomers()
         self._held_pins = HeldPins()
         self._patience = Patience(executor, mono)
-        self.pins: Memory[bytes, int] = Memory()
+        self.pins = KnownPins(mono)
         self.aliases: Memory[bytes, bytes] = Memory()
+        self.owed = Owed(self.pins.forget, count)
         self._recognition = Recognition(
             knowledge, self.pins, self.aliases, self._patience, count, executor)
         self.answered = self._recognition.answered
@@ -193,10 +200,15 @@ class Assigner:
         turn.key, turn.bound = key, True
         code = self.pins.get(key)
         if code is None:
-            if turn.stale:
-                self._unrecognised(turn, plan, "state_unreachable")
-                return
+            code = self.owed.get(key)
+        else:
+            self._keep_alive(key, code)
+        if code is None:
             if self._too_many(turn, plan):
+                return
+            if turn.stale:
+                self._begins(key, plan, Pin(plan.era, NO_CHANCE, Arm.STABLE))
+                self._unrecognised(turn, plan, "state_unreachable")
                 return
             grace = plan.phase in ROLLOUT_RUNS and self._now() - plan.began < plan.grace
             first = decide(plan, None, new=not grace, stable_up=up.stable,
@@ -205,12 +217,14 @@ class Assigner:
             proposed, since = first.pin.code, self.pins.forgotten
             try:
                 code = await self._patience.ask_fast(reached(self._knowledge).claim, key, proposed)
-            except StateError:
-                if plan.phase is not Phase.BAKING:
+            except StateError as error:
+                baking = plan.phase is Phase.BAKING  # then the last routing stays
+                pin = Pin(plan.era, NO_CHANCE, first.arm if baking else Arm.STABLE)
+                self._begins(key, plan, pin, None if isinstance(error, NotAsked) else first.pin)
+                if not baking:
                     raise
-                # The last routing stays; as nothing was written, it is no evidence.
-                turn.bound = False
-                self._take(turn, plan, replace(first, pin=None, chance=None, evidence=False))
+                turn.known = pin.code
+                self._take(turn, plan, replace(first, pin=pin, chance=None, evidence=False))
                 self._count("coalmine_faults_total", "state")
                 return
             self.pins.put(key, proposed if code is None else code, since)
@@ -220,6 +234,32 @@ class Assigner:
                 self._began(turn, first)
                 return
         await self._held(turn, code, plan, up, silence)
+
+    def _keep_alive(self, key: bytes, code: int) -> None:
+        """Let the state know now and then of a conversation that nobody has to ask it about."""
+        state = self._knowledge.state
+        if state is not None and self.pins.due(key, state.pin_ttl / TOUCHES):
+            self._executor.submit(self._touch, key, code)
+
+    def _touch(self, key: bytes, code: int) -> None:
+        try:
+            held = self._patience.ask_here(reached(self._knowledge).claim, key, code)
+            if held not in (None, code):
+                self.pins.forget(key)  # another worker has moved it
+        except StateError as error:
+            log.debug("a pin's life could not be prolonged: %s", error.message)
+
+    def _begins(self, key: bytes, plan: RoutingPlan, pin: Pin, asked: Pin | None = None) -> None:
+        """Keep by whom a conversation was served first, as the state does not answer.
+
+        What it was `asked` to write may be there all the same. If that is of the other arm, the
+        client is told of a move, as it is if another worker had begun the conversation there.
+        """
+        if self._knowledge.state is None:
+            return  # before it ever answered its salt is not known, and so no conversation
+        instead = pin if asked is None or asked.arm is pin.arm else Pin(plan.era, UNTOLD, pin.arm)
+        self.owed.add(key, Debt(pin.code, doubtful=asked.code if asked is not None else None,
+                                instead=instead.code))
 
     async def _by_alias(self, turn: Turn, plan: RoutingPlan, up: Up, silence: float) -> None:
         key = self._recognition.remembered(turn.aliases)
@@ -235,8 +275,9 @@ class Assigner:
                     self._mark_old(turn, plan)
                 return
             key, code = found
+        owed = self.owed.get(key) if key is not None else None
         turn.key, turn.bound = key, True
-        await self._held(turn, code, plan, up, silence)
+        await self._held(turn, code if owed is None else owed, plan, up, silence)
 
     def _mark_old(self, turn: Turn, plan: RoutingPlan) -> None:
         """Let what was not recognised be recognised as old from its next turn on."""
@@ -255,10 +296,7 @@ class Assigner:
             return
         if decision.pin is not None and turn.key is not None:
             wanted = decision.pin.code
-            held: int | None = None
-            state = reached(self._knowledge)
-            if not await self._patience.ask(state.move, turn.key, code, wanted):
-                held = await self._patience.ask(state.claim, turn.key, wanted)
+            held = await self._rewrite(turn.key, code, wanted)
             turn.known = wanted if held is None else held
             self.pins.put(turn.key, turn.known)
             if held is not None:
@@ -266,13 +304,38 @@ class Assigner:
                 turn.pin, decision = self._held_pins.ask(plan, held, up)
         self._take(turn, plan, decision)
 
+    async def _rewrite(self, key: bytes, code: int, wanted: int) -> int | None:
+        """Write that a conversation leaves `code`; return what another worker wrote first.
+
+        A state that does not answer learns of it later: the client is told now all the same, as
+        one who is told twice is better off than one who never is.
+        """
+        if self.owed.get(key) is not None:
+            self.owed.add(key, Debt(wanted, held=code))  # the state does not even know of `code`
+            return None
+        try:
+            state = reached(self._knowledge)
+            if await self._patience.ask(state.move, key, code, wanted):
+                return None
+            return await self._patience.ask(state.claim, key, wanted)
+        except StateError as error:
+            self._move_later(key, code, wanted, error)
+            return None
+
     def _move_quietly(self, key: bytes, known: int | None, code: int) -> None:
+        if self.owed.get(key) is not None:
+            self.owed.add(key, Debt(code, held=known))
+            return
         try:
             if known is not None and not reached(self._knowledge).move(key, known, code):
                 self.pins.forget(key)  # another worker has moved it, who knows where to
         except StateError as error:
-            self._count("coalmine_faults_total", "state")
-            log.warning("a conversation's move could not be written: %s", error.message)
+            self._move_later(key, known, code, error)
+
+    def _move_later(self, key: bytes, known: int | None, code: int, error: StateError) -> None:
+        self.owed.add(key, Debt(code, held=known))
+        self._count("coalmine_faults_total", "state")
+        log.debug("a conversation's move is written later: %s", error.message)
 
 
 __all__ = ["NEW_A_MINUTE", "Assigner", "Up"]

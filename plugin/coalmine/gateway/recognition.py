@@ -13,8 +13,9 @@ from concurrent.futures import Executor
 
 from coalmine.gateway.identity import aliases_of, original_response_id
 from coalmine.gateway.knowledge import Knowledge, reached
+from coalmine.gateway.known_pins import KnownPins
 from coalmine.gateway.memory import Memory
-from coalmine.gateway.patience import Patience
+from coalmine.gateway.patience import LONGEST, Patience
 from coalmine.gateway.turns import Turn
 from coalmine.routing import ROLLOUT_RUNS, RoutingPlan
 from coalmine.routing.history import History, answer_text
@@ -38,7 +39,7 @@ class Recognition:
     def __init__(
         self,
         knowledge: Knowledge,
-        pins: Memory[bytes, int],
+        pins: KnownPins,
         aliases: Memory[bytes, bytes],
         patience: Patience,
         count: Callable[..., None],
@@ -91,7 +92,7 @@ class Recognition:
         bound.add_done_callback(lambda done: self._remember(
             key, aliases, None if done.cancelled() else done.result()))
         if plan.phase in ROLLOUT_RUNS:
-            await bound
+            await asyncio.wait([bound], timeout=LONGEST)
 
     def _aliases_of(self, turn: Turn) -> tuple[bytes, ...]:
         aliases: tuple[bytes, ...] = ()
