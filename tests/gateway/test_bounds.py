@@ -272,7 +272,7 @@ def test_an_id_is_kept_as_a_hash_whatever_it_is(here: Place, name: str) -> None:
             assert await here.ask("one", headers=session("another" + name)) == "candidate"
         assert here.pins() == 2 == here.counted("coalmine_conversations_total")
         assert here.longest_key() <= 16
-        assert all(len(key) <= 16 for key in here.worker.assigner.pins._kept)
+        assert all(len(key) <= 16 for key in here.worker.assigner.pins._kept._kept)
         assert here.size() - size < MIB // 2
 
     asyncio.run(story())

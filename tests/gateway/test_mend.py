@@ -71,6 +71,26 @@ def test_a_service_that_the_state_lost_is_put_back(
     assert here.away.real.load()["chat"] == service
 
 
+def test_workers_of_a_state_that_came_back_empty_know_conversations_alike(
+    here: Any, there: Any, opened: Make
+) -> None:
+    """By the new state's salt, and nothing that was known by the old one's."""
+    before = here.follower.salt()
+    here.assigner.pins.put(b"of before", 1)
+    there.assigner.pins.put(b"of before", 1)
+    for each in (here, there):
+        each.away.real = opened("other.db")
+    new = opened("other.db")
+    for each in (here, there):
+        each.follower.refresh()
+        assert each.follower.salt() == new.salt() != before
+        assert len(each.assigner.pins) == 0
+        assert each.plan.phase is Phase.CANARY
+        each.assigner.pins.put(b"of now", 1)
+        each.follower.refresh()
+        assert len(each.assigner.pins) == 1
+
+
 # a pending rollback -------------------------------------------------------------------------------
 @pytest.fixture
 def rolled_back(worker: Make, change: Make, clock: Any) -> Make:
@@ -137,6 +157,28 @@ def test_a_pending_rollback_keeps_what_was_changed_meanwhile(
     written = here.away.real.load()["chat"]
     assert written.epoch == service.epoch + 1
     assert written.rollout.changes == service.rollout.changes
+
+
+@pytest.mark.parametrize("lost", [(), (Start,)], ids=["its rollout", "nothing of it"])
+def test_a_pending_rollback_is_put_back_into_a_state_that_lost_it(
+    rolled_back: Make, worker: Make, opened: Make, state: State, lost: tuple[Any, ...]
+) -> None:
+    """A restored backup may be older than the rollout; no worker brings the candidate back."""
+    here, there = rolled_back(), worker()
+    older = opened("older.db")
+    canary = state.load()["chat"]
+    born = canary.model_copy(update={
+        "epoch": 1, "phase": Phase.IDLE, "candidate": None, "rollout": None, "rollouts": 0,
+        "eras": canary.eras[:1]})
+    assert older.swap(None, canary if lost else born, Entry(0, "chat", "backup", "restore", ""))
+    for each in (here, there):
+        each.away.real, each.away.away = older, False
+    for _ in range(3):
+        for each in (here, there):
+            each.follower.refresh()
+        assert here.plan.phase is Phase.ROLLING_BACK
+    assert there.plan.phase is Phase.ROLLING_BACK
+    assert older.load()["chat"].phase is Phase.ROLLING_BACK
 
 
 def test_a_pending_rollback_survives_a_restart(

@@ -2,12 +2,13 @@
 
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from threading import current_thread, main_thread
+from threading import Event, current_thread, main_thread
 from typing import Any
 
 import pytest
 
-from coalmine.gateway.patience import PATIENCE, Patience
+from coalmine.gateway import patience as module
+from coalmine.gateway.patience import PATIENCE, NotAsked, Patience
 from coalmine.state import StateBusy, StateUnreachable
 
 pytestmark = pytest.mark.anyio
@@ -93,3 +94,17 @@ async def test_a_fault_that_is_not_the_states_is_no_reason_to_wait(
         await patience.ask(question)
     question.error = None
     assert await patience.ask(question) == 42
+
+
+async def test_a_slow_answer_is_not_waited_for(
+    patience: Patience, question: Questions, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Nor is what stands behind it in the queue: it is not even asked any more."""
+    monkeypatch.setattr(module, "LONGEST", 0.05)
+    answers = Event()
+    with pytest.raises(StateUnreachable, match="longer than"):
+        await patience.ask(answers.wait, 10.0)
+    with pytest.raises(NotAsked):
+        await patience.ask(question)
+    answers.set()
+    assert question.asked == []

@@ -129,6 +129,17 @@ def test_a_step_that_requires_evidence_holds_until_it_is_proven(case: Any) -> No
     assert one.verdict(over=True).decision is Decide.PROMOTE
 
 
+def test_a_service_that_never_fails_can_be_promoted_by_evidence(case: Any) -> None:
+    """No ratio of failures can be shown then, only that hardly any conversation fails."""
+    one = case(guardrails=[{"name": "errors", "metric": "error_rate", "rule": "evidence"}],
+               rollout={"steps": [{"weight": 10, "require": "evidence"}]})
+    for conversations, decision in ((1000, Decide.HOLD), (400, Decide.PROMOTE)):
+        for _ in range(conversations):
+            one.tell(candidates=1, stable=2, chance=1 / 3)
+        one.now += 900.0
+        assert one.verdict(over=True).decision is decision
+
+
 def test_a_split_that_does_not_fit_stops_the_growth(case: Any) -> None:
     """It says how many there should have been, and breaks nothing."""
     one = case()

@@ -159,10 +159,14 @@ def test_a_wrong_password_is_refused_and_shown_nowhere(
     [
         ("redis://:s3cret@localhost/zero", "no database number"),
         ("redis://:s3cret@localhost:port/0", "port"),
-        ("redis://:s3cret@localhost/0?socket_timeout=60", "'socket_timeout' is not known"),
-        ("rediss://:s3cret@localhost/0?ssl_cert_reqs=none", "'ssl_cert_reqs' is not known"),
+        ("redis://:s3cret@localhost/0?socket_timeout=60", "a name that is not known"),
+        ("rediss://:s3cret@localhost/0?ssl_cert_reqs=none", "a name that is not known"),
         ("rediss://:s3cret@localhost/0?ssl_ca_certs=/no/such.pem", "there is no file"),
         ("redis://:s3cret@localhost/0?ssl_ca_certs=/etc/hosts", "is not known"),
+        ("redis://:12?s3cret@localhost/0", "question mark in a password"),
+        ("redis://:s3cret\uff0fx@localhost/0", "no host that can be asked"),
+        ("redis://:s3cret[@localhost/0", "no host that can be asked"),
+        ("redis://:s3cret@local..host/0", "no host that can be asked"),
     ],
 )
 def test_a_url_that_cannot_be_meant_is_refused(

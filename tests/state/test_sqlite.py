@@ -336,6 +336,20 @@ def test_deleted_pins_or_figures_are_begun_anew_for_all(
     assert [batch.number for batch in other.ask("call", "batches", "")[1]][-1] == 2
 
 
+def test_an_event_loop_does_not_open_deleted_pins(
+    opened: Callable[..., State], tmp_path: Path
+) -> None:
+    """Another process may hold the lock for that, and the loop would wait with all its requests."""
+    state = opened(URL)
+    state.claim(key(1), 1)
+    for each in tmp_path.glob("coalmine.db.pins*"):
+        each.unlink()
+    with pytest.raises(StateBusy, match="was replaced"):
+        state.claim(key(2), 2, wait=False)
+    assert state.claim(key(2), 2) is None
+    assert state.claim(key(2), 3, wait=False) == 2
+
+
 def test_a_generation_that_was_deleted_is_shared_again_after_the_next_load(
     opened: Callable[..., State], path: Path, tmp_path: Path, unopened_peers: list[Any],
     service: Service, entry: Entry,

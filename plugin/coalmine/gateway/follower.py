@@ -173,6 +173,7 @@ class Follower:
         generation = self._generation
         try:
             state = self._connected()
+            self._follow_salt(state)
             generation = state.generation()
             found = state.load()
             mend.give_birth(state, found, self._rules(), self._in_force.seen, self._wall())
@@ -181,9 +182,12 @@ class Follower:
             self._heard = self._mono()
             for service in lost:
                 mend.reseed(state, service, self._wall())
+            put_back = {service.name for service in lost}
             for name, (service, entry) in list(self._in_force.pending.items()):
                 theirs = found.get(name)
-                if theirs is not None and mend.write_rollback(state, theirs, service, entry):
+                if theirs is None or name in put_back:
+                    continue  # whether it is there now, the next look tells
+                if mend.write_rollback(state, theirs, service, entry):
                     self.written(name)
             if changed:
                 self._keep()
@@ -233,6 +237,18 @@ class Follower:
                     self._in_force.trust_boot()
                 self.state = state
             return self.state
+
+    def _follow_salt(self, state: State) -> None:
+        """Take the state's salt again: a state that came back empty has another.
+
+        Conversations are known by it, so all workers must have the same. Pins went with the old.
+        """
+        salt = state.salt()
+        if salt != self._salt:
+            log.warning("the shared state came back empty: all conversations begin anew")
+            self._salt = salt
+            self._keep()
+            self._on_moves(None)
 
     def _follow_moves(self, state: State) -> None:
         found = state.moved_since(self._moves)

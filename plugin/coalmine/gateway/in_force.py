@@ -11,7 +11,7 @@ from dataclasses import replace
 from threading import Lock
 
 from coalmine.rollout.policy import ServicePolicy
-from coalmine.rollout.precedence import is_behind, is_overruled
+from coalmine.rollout.precedence import is_behind, is_overruled, never_began
 from coalmine.rollout.service import Service, first_state, routing_plan
 from coalmine.routing import Phase, RoutingPlan
 from coalmine.state import Entry
@@ -118,6 +118,10 @@ class InForce:
             theirs = found.get(name)
             if theirs is None or is_overruled(theirs, rolled_back):
                 merged[name] = rolled_back
+            elif never_began(theirs, rolled_back):
+                # There is nothing that it could be applied to: it is put back as it stands here.
+                merged[name] = rolled_back
+                lost.append(rolled_back)
         return merged, lost
 
     def _adopt(self, services: dict[str, Service]) -> None:

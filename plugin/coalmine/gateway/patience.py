@@ -11,9 +11,17 @@ from coalmine.state import StateBusy, StateError, StateUnreachable
 
 T = TypeVar("T")
 
+LONGEST = 0.5
+"""Seconds that a turn waits for an answer, with its place in the queue of the threads: twice what a
+state may take. One that is slow and never fails would else make requests wait for each other."""
+
 PATIENCE = 1.0
 """Seconds between two questions to a state that does not answer. A question may take as long as the
 state's deadline, and there are few threads for them: without this every request would wait."""
+
+
+class NotAsked(StateUnreachable):
+    """The state was not asked at all, as it has just failed to answer."""
 
 
 class Patience:
@@ -33,8 +41,13 @@ class Patience:
     async def ask(self, question: Callable[..., T], *arguments: object) -> T:
         """Ask in a thread."""
         self._check()
-        loop = asyncio.get_running_loop()
-        return await loop.run_in_executor(self._executor, self.ask_here, question, *arguments)
+        asked = asyncio.get_running_loop().run_in_executor(
+            self._executor, self.ask_here, question, *arguments)
+        try:
+            return await asyncio.wait_for(asked, LONGEST)
+        except asyncio.TimeoutError:
+            self._failed = self._mono()
+            raise StateUnreachable(f"the state took longer than {LONGEST:g} s") from None
 
     async def ask_fast(self, question: Callable[..., T], *arguments: object) -> T:
         """Ask what a state answers at once as a rule; in a thread when it would have to wait."""
@@ -58,4 +71,4 @@ class Patience:
 
     def _check(self) -> None:
         if self._mono() - self._failed < PATIENCE:
-            raise StateUnreachable("the state did not answer a moment ago")
+            raise NotAsked("the state did not answer a moment ago")

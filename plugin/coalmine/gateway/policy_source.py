@@ -86,8 +86,10 @@ class PolicySource:
                 log.error("%s", unreadable)
             self._wrong(unreadable)
             return
-        if self._stamp is not None:
+        if self.policy is not None:
             log.info("the policy %s was read again; it is for the next rollout", self.path)
+        elif self.error is not None:
+            log.info("the policy %s was mended and is in force", self.path)
         self._stamp, self.policy, self.error = stamp, policy, None
         self._wrong_since = None
 
@@ -100,7 +102,9 @@ class PolicySource:
         """Return how the file stands, for people."""
         error = self.error
         if error is None:
-            return PolicyReport(file=str(self.path), in_force=self.policy is not None)
+            # Where there is none people ask which folder it was looked for in.
+            path = self.path if self.policy is not None else self.path.absolute()
+            return PolicyReport(file=str(path), in_force=self.policy is not None)
         problems = error.problems if isinstance(error, PolicyError) else (error,)
         return PolicyReport("error", str(self.path), tuple(map(str, problems)),
                             self._wrong_since, self.policy is not None)

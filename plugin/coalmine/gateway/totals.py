@@ -46,7 +46,8 @@ HELP: dict[str, str] = {
     "coalmine_moves_total": "Conversations that changed release.",
     "coalmine_rollbacks_total": "Rollbacks.",
     "coalmine_faults_total": "Faults of Coalmine's own; each served stable.",
-    "coalmine_dropped_total": "Attempts that could not be counted, or not be recorded (record).",
+    "coalmine_dropped_total": "Attempts that could not be counted, or not be recorded (record),"
+                              " and pins that could not be kept (pin).",
     "coalmine_ttft_seconds": "Seconds to the first content.",
     "coalmine_inter_token_seconds": "Mean seconds between contents of one answer.",
     "coalmine_request_seconds": "Seconds of a whole attempt.",

@@ -8,7 +8,7 @@ import secrets
 import socket
 import time
 from collections.abc import Callable, Mapping
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -46,11 +46,17 @@ log = logging.getLogger("coalmine")
 THREADS = 8
 """Threads for calls to the state; each call is bounded by the state's deadline."""
 
+API_THREADS = 4
+"""Threads for the API, apart: a rollback must not stand in a queue behind conversations."""
+
 SETTLE = 2.0
 """Seconds that an ended attempt waits for LiteLLM's log event before it is shipped without."""
 
 LAST = 0.5
-"""Seconds that a stop waits for the log events of the last answers."""
+"""Seconds that a stop waits for the log events of the last answers, and for owed pins."""
+
+PAY = 10.0
+"""Seconds for which owed pins are written before it is looked whether others came first."""
 
 
 class Worker:
@@ -84,6 +90,7 @@ class Worker:
         self.gateway = (environ.get("COALMINE_GATEWAY")
                         or (policy.gateway if policy else None) or socket.gethostname())
         self.executor = ThreadPoolExecutor(THREADS, thread_name_prefix="coalmine-state")
+        self._api_executor = ThreadPoolExecutor(API_THREADS, thread_name_prefix="coalmine-api")
         self.turns = Turns()
         self._fleet: Fleet = EMPTY
         self._fleet_key: Any = None
@@ -119,6 +126,8 @@ class Worker:
             strength=self._strength,
         )
         self._place: ObservingPlace | None = None
+        self._paying: Future[None] = Future()
+        self._paying.set_result(None)
         self._swept = 0.0
         self._stopped = False
         self._cooled: frozenset[str] = frozenset()
@@ -138,9 +147,12 @@ class Worker:
             admin=litellm_router.admin_of, metrics=self.metrics, health=self.health,
             metrics_token=lambda: self.source.secret("metrics_token"),
             alert_token=lambda: self.source.secret("alertmanager_token"),
-            executor=self.executor, wall=self._wall, report=self.report,
+            executor=self._api_executor, wall=self._wall, report=self.report,
             deployments=self.deployments,
         )))
+        if self._observing and "COALMINE_CONFIG" in self._environ:
+            log.warning("COALMINE_CONFIG names %s, which is not there: nothing is routed, and"
+                        " slots can be addressed by anyone", self.source.path.absolute())
         log.info("Coalmine: worker %s of gateway %s, %s", self.id, self.gateway,
                  standing(self.report(), observing=self._observing, problems=len(self.problems)))
 
@@ -153,8 +165,8 @@ class Worker:
         if self._stopped:
             return
         self._stopped = True
-        for step in (self.breaker.stop, self.controller.stop, self._settle, self.collector.stop,
-                     self.recording.stop, self.follower.stop, self._leave):
+        for step in (self.breaker.stop, self.controller.stop, self._settle, self._pay,
+                     self.collector.stop, self.recording.stop, self.follower.stop, self._leave):
             try:
                 step()
             except Exception:
@@ -278,6 +290,9 @@ class Worker:
 
     def _tick(self) -> None:
         """Twice a second, from the follower's thread."""
+        if self.assigner.owed and self._paying.done():
+            # Not here: a slow state must not keep this thread from hearing of a rollback.
+            self._paying = self.executor.submit(self._pay, PAY)
         now = self.mono()
         if now - self._swept < 1.0:
             return
@@ -296,6 +311,21 @@ class Worker:
             self.accounts.waiting(turn)
         for turn in self.turns.sweep(now):
             self.accounts.lost(turn)
+
+    def _pay(self, within: float = LAST) -> None:
+        """Write the pins that the shared state is still owed."""
+        state = self.follower.state
+        if state is None:
+            return
+        owed = self.assigner.owed
+        before = len(owed)
+        try:
+            owed.pay(state, within)
+        except StateError as error:
+            log.debug("%d pins are written later: %s", len(owed), error)
+        else:
+            log.info("the state was told of %d conversations that were served while it did not"
+                     " answer", before - len(owed))
 
     async def _probe(self, service: str, slot: Slot) -> list[Probe]:
         deployments = self.look_at_fleet().deployments(service, slot)

@@ -14,6 +14,11 @@ def is_behind(theirs: Service, ours: Service) -> bool:
     return ours.phase in BACK and theirs.phase not in BACK
 
 
+def never_began(theirs: Service, ours: Service) -> bool:
+    """Whether `theirs` has lost even the start of the rollout that `ours` is in."""
+    return theirs.epoch < ours.epoch and theirs.rollouts < ours.rollouts
+
+
 def is_overruled(theirs: Service, rolled_back: Service) -> bool:
     """Whether a rollback that was not written yet wins over `theirs`: over anything of the same
     rollout, whatever the epochs."""

@@ -61,7 +61,7 @@ def policy_page() -> str:
             "policy.\n"
         ),
         (
-            "Durations are written `800ms`, `30s`, `10m`, `1h30m`, `24h`, or as a number of "
+            "Durations are written `800ms`, `30s`, `10m`, `1h30m`, `2d`, or as a number of "
             "seconds. Secrets are never written in clear: `os.environ/NAME` names the environment "
             "variable. `coalmine lint FILE` reads a file and adds what is legal but doubtful.\n"
         ),

@@ -88,6 +88,7 @@ class Trial:
         self.attempts = {Arm.STABLE: 0, Arm.CANDIDATE: 0}
         self.failures = {Arm.STABLE: 0, Arm.CANDIDATE: 0}
         self._seen: dict[Arm, set[str]] = {Arm.STABLE: set(), Arm.CANDIDATE: set()}
+        self._seen_before: dict[Arm, int] = {}  # conversations, by what a take-over has restored
         self._step_began: float | None = None
         self._step: set[str] = set()
         self._step_before = 0
@@ -107,8 +108,8 @@ class Trial:
 
         Args:
             attempt: an attempt of the service.
-            evidence: whether the evidence has not seen it yet: after a take-over it has seen what
-                the windows have not.
+            evidence: whether the evidence has not seen it yet: after a take-over it has seen, and
+                the counts hold, what the windows have not.
         """
         arm = attempt.arm
         if arm is None or self._names[arm] not in (attempt.release, None):
@@ -118,16 +119,22 @@ class Trial:
                 self.evidence.learn(attempt)
             return
         if attempt.outcome is not Outcome.WAITING:
-            self._count(attempt, arm)
+            if evidence and attempt.judged:
+                self._count(attempt, arm)
+            self._show(attempt, arm)
         if evidence:  # last, so that a fault in it leaves the limits their figures
             self.evidence.add(attempt)
 
     def _count(self, attempt: Attempt, arm: Arm) -> None:
-        if attempt.judged:
-            self.attempts[arm] += 1
-            self.failures[arm] += attempt.failed
-            if attempt.conversation and len(self._seen[arm]) < COUNTED:
-                self._seen[arm].add(attempt.conversation)
+        self.attempts[arm] += 1
+        self.failures[arm] += attempt.failed
+        # Who took over knows how many came before, not which: those that go on are among them.
+        begins = attempt.first_turn or arm not in self._seen_before
+        if begins and attempt.conversation and len(self._seen[arm]) < COUNTED:
+            self._seen[arm].add(attempt.conversation)
+
+    def _show(self, attempt: Attempt, arm: Arm) -> None:
+        """Put an attempt into the windows, and note when the candidate was heard of."""
         if arm is Arm.CANDIDATE or attempt.evidence:
             for window in self._windows[arm].values():
                 window.add(attempt)
@@ -171,7 +178,7 @@ class Trial:
 
     def conversations(self, arm: Arm) -> int:
         """Conversations of an arm in this rollout."""
-        return len(self._seen[arm])
+        return len(self._seen[arm]) + self._seen_before.get(arm, 0)
 
     @property
     def alarmed(self) -> bool:
@@ -257,16 +264,23 @@ class Trial:
         return sorted(self._step) if lacking and len(self._step) <= HANDED_OVER else None
 
     def to_document(self) -> dict[str, Any]:
-        """Return the evidence as JSON."""
-        return self.evidence.to_document()
+        """Return the evidence and the counts as JSON."""
+        counts = {arm.value: [self.attempts[arm], self.failures[arm], self.conversations(arm)]
+                  for arm in Arm}
+        return {**self.evidence.to_document(), "counts": counts}
 
     def restore(self, document: dict[str, Any]) -> None:
-        """Go on with the evidence where :meth:`to_document` was made.
+        """Go on with evidence and counts where :meth:`to_document` was made.
 
         Raises:
             ValueError, KeyError, TypeError: when it is not of this policy.
         """
+        counts = {arm: tuple(map(int, document["counts"][arm.value])) for arm in Arm}
         self.evidence.restore(document)
+        for arm, (attempts, failures, conversations) in counts.items():
+            self.attempts[arm], self.failures[arm] = attempts, failures
+            if conversations:
+                self._seen_before[arm] = conversations
 
     def forget_evidence(self) -> None:
         """Begin the evidence anew."""

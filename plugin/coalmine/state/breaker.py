@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import os
 import threading
 from collections.abc import Callable
 
@@ -32,14 +31,14 @@ class Breaker:
         self._lock = threading.Lock()
         self._thread: threading.Thread | None = None
         self._stop = threading.Event()
-        self._pid = os.getpid()
 
     def check(self) -> None:
         """Raise what is wrong while something is."""
         error = self._error
         if error is not None:
-            if os.getpid() != self._pid:
-                self._start()  # threads do not survive a fork
+            thread = self._thread
+            if thread is None or not thread.is_alive():
+                self._start()
             raise type(error)(error.message, error.hint)
 
     def trip(self, error: StateError) -> None:
@@ -48,16 +47,19 @@ class Breaker:
             first, self._error = self._error is None, error
         if first:
             log.warning("the state is out of reach: %s", error)
-            self._start()
+        self._start()
 
     def _start(self) -> None:
         with self._lock:
-            alive = self._thread is not None and self._pid == os.getpid()
-            if alive or self._stop.is_set():
+            # Threads do not survive a fork, and one that could not be started never lived.
+            alive = self._thread is not None and self._thread.is_alive()
+            if alive or self._error is None or self._stop.is_set():
                 return
-            self._pid = os.getpid()
             self._thread = threading.Thread(target=self._run, name="coalmine-probe", daemon=True)
-            self._thread.start()
+            try:
+                self._thread.start()
+            except RuntimeError as error:  # the system has no thread left; the next call tries
+                log.error("whether the state is back cannot be asked: %s", error)
 
     def _run(self) -> None:
         while not self._stop.is_set():
@@ -68,6 +70,10 @@ class Breaker:
                     log.error("the state cannot be used: %s", error)
                 self._error = error
                 self._stop.wait(EVERY_REFUSED if isinstance(error, StateRefused) else EVERY)
+            except Exception:
+                # A probe that ends would leave the state out of reach for good.
+                log.exception("whether the state is back could not be asked")
+                self._stop.wait(EVERY_REFUSED)
             else:
                 with self._lock:
                     self._error = self._thread = None

@@ -99,6 +99,9 @@ class State(Protocol):
     shared: bool
     """Whether several hosts can use it."""
 
+    pin_ttl: float
+    """Seconds for which a pin is kept after it was last looked at."""
+
     # services ---------------------------------------------------------------------------------
     def load(self) -> dict[str, Service]:
         """Return all services by name."""
@@ -198,7 +201,10 @@ class State(Protocol):
 
     # itself -----------------------------------------------------------------------------------
     def salt(self) -> bytes:
-        """Return the installation's secret salt for keys, 32 bytes, made once."""
+        """Return the installation's secret salt for keys, 32 bytes, made where there is none yet.
+
+        Asked each time: a state that was lost comes back with another.
+        """
 
     def generation(self) -> int:
         """Return a number that changes with every swap, as far as this process can know cheaply.

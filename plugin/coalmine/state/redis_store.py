@@ -47,6 +47,7 @@ class RedisState:
     shared = True
 
     def __init__(self, url: str, *, deadline: float = 0.2, pin_ttl: float = 86400.0) -> None:
+        self.pin_ttl = pin_ttl
         self._ttl = max(1, int(pin_ttl * 1000))
         self._lock = threading.Lock()
         self._salt: bytes | None = None
@@ -222,12 +223,11 @@ class RedisState:
     # itself -----------------------------------------------------------------------------------
     def salt(self) -> bytes:
         """See :meth:`State.salt`."""
-        if self._salt is None:
-            salt = self._link.call("salt", [keys.SALT], [secrets.token_bytes(SALT_BYTES)])
-            if len(salt) != SALT_BYTES:
-                raise StateCorrupt("Redis holds a salt that Coalmine did not write")
-            self._salt = salt
-        return self._salt
+        salt: bytes = self._link.call("salt", [keys.SALT], [secrets.token_bytes(SALT_BYTES)])
+        if len(salt) != SALT_BYTES:
+            raise StateCorrupt("Redis holds a salt that Coalmine did not write")
+        self._salt = salt
+        return salt
 
     def generation(self) -> int:
         """See :meth:`State.generation`: as far as bells, loads and own changes have told."""

@@ -50,6 +50,7 @@ class SqliteState:
     shared = False
 
     def __init__(self, path: Path, *, deadline: float = 0.25, pin_ttl: float = 86400.0) -> None:
+        self.pin_ttl = pin_ttl
         path = self.path = path.absolute()
         self._files: list[SqliteFile] = []
         self._lock = threading.Lock()

@@ -78,7 +78,7 @@ class SqliteFile:
         renewed = False
         while True:
             try:
-                with self._connection() as connection:
+                with self._connection(wait) as connection:
                     return work(connection)
             except sqlite3.Error as error:
                 kind = trouble(error)
@@ -122,8 +122,8 @@ class SqliteFile:
 
     # connections ------------------------------------------------------------------------------
     @contextmanager
-    def _connection(self) -> Iterator[sqlite3.Connection]:
-        self._check_still_ours()
+    def _connection(self, wait: bool = True) -> Iterator[sqlite3.Connection]:
+        self._check_still_ours(wait)
         try:
             connection = self._idle.pop()
         except IndexError:
@@ -161,7 +161,7 @@ class SqliteFile:
             raise
         return connection
 
-    def _check_still_ours(self) -> None:
+    def _check_still_ours(self, wait: bool) -> None:
         """See that the file at the path is the one that our connections have open.
 
         Deleted under open connections it would go on existing for us alone, and split the
@@ -183,6 +183,8 @@ class SqliteFile:
                 ) from None
         except OSError as error:
             raise StateUnreachable(f"{self.path} cannot be looked at: {error}") from error
+        if not wait:  # another process may be opening it
+            raise StateBusy(f"{self.path} was replaced", "ask from a thread")
         self._open()
 
     # opening ----------------------------------------------------------------------------------

@@ -120,12 +120,13 @@ class Services:
 
     def salt(self) -> bytes:
         """See :meth:`State.salt`."""
-        if self._salt is None:
+        salt = self._file.read(_salt_of)
+        if salt is None:
             salt = self._file.write(lambda c: _keep_salt(c, secrets.token_bytes(SALT_BYTES)))
-            if not isinstance(salt, bytes) or len(salt) != SALT_BYTES:
-                raise StateCorrupt(f"{self._file.path} holds a salt that Coalmine did not write")
-            self._salt = salt
-        return self._salt
+        if not isinstance(salt, bytes) or len(salt) != SALT_BYTES:
+            raise StateCorrupt(f"{self._file.path} holds a salt that Coalmine did not write")
+        self._salt = salt
+        return salt
 
 
 def _held(connection: sqlite3.Connection, name: str) -> tuple[int, bool] | None:
@@ -156,4 +157,9 @@ def _leased_to_another(connection: sqlite3.Connection, owner: str) -> bool:
 
 def _keep_salt(connection: sqlite3.Connection, salt: bytes) -> object:
     connection.execute("INSERT OR IGNORE INTO salt(one, salt) VALUES (1, ?)", (salt,))
-    return connection.execute("SELECT salt FROM salt").fetchone()[0]
+    return _salt_of(connection)
+
+
+def _salt_of(connection: sqlite3.Connection) -> object:
+    row = connection.execute("SELECT salt FROM salt").fetchone()
+    return row[0] if row else None
