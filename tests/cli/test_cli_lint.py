@@ -100,7 +100,7 @@ class TestTheCommand:
         done = run("lint", path)
         assert done.exit_code == 0
         assert done.stdout.startswith(f"warning: {path}:4: services.chat.releases: ")
-        assert done.stdout.endswith("fine (chat), 1 warning\n")
+        assert done.stdout.endswith("no errors (chat), 1 warning\n")
 
     def test_lets_warnings_fail_when_it_is_strict(self, run, written):
         path = written(GOOD.replace("      v2: {slot: green}\n", ""))

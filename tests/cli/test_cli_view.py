@@ -194,6 +194,9 @@ class TestSeveralServices:
 
     def test_and_none_is_explained(self):
         assert "there is no policy file, so Coalmine observes" in shown({"services": []})
+        policy = {"status": "ok", "file": "/srv/gate/coalmine.yaml"}
+        assert "no policy file /srv/gate/coalmine.yaml, so" in shown(
+            {"services": [], "policy": policy})
 
 
 class TestStatus:

@@ -143,6 +143,21 @@ def test_the_figures_and_the_workers_are_in_it(api: Make, state: State, clock: A
     assert document["verdict"]["decision"] == "hold"
 
 
+def test_time_in_which_nobody_judged_is_not_shown_as_soaked(
+    api: Make, state: State, clock: Any
+) -> None:
+    """As in the reason, which says how long it soaks for yet; of another step it is none."""
+    served = api(Phase.CANARY)
+    rollout = served.get("/api/services/chat").json()
+    began = clock.now
+    clock.now += 300
+    for step_began, judged, soaked in ((began, clock.now, 60), (began - 1, clock.now, 300),
+                                       (began, clock.now - 40, 30)):
+        state.publish(published_name("chat"), {"at": judged, "arms": {}, "step_began": step_began,
+                                               "unwatched": 240.0})
+        assert served.get("/api/services/chat").json()["soaked"] == rollout["soaked"] + soaked
+
+
 def test_a_grace_is_shown_until_it_is_over(api: Make, clock: Any) -> None:
     """Who tries a rollout with a fresh id of their own would else wonder why they get stable."""
     served = api(Phase.CANARY)

@@ -51,6 +51,20 @@ def test_a_start_is_refused_when_one_engine_of_the_candidate_is_silent(
     with pytest.raises(Conflict, match="g2: connection refused"):
         asked(commands(follower()).check_start("chat", "v2"))
 
+@pytest.mark.parametrize(("error", "hint"), [
+    ("NotFoundError (404)", "litellm_params.model"),
+    ("AuthenticationError (401)", "litellm_params.api_key"),
+    ("the connection was refused", "start its engine"),
+])
+def test_what_is_to_be_done_depends_on_what_failed(
+    put: Make, follower: Make, commands: Make, engines: Any, error: str, hint: str
+) -> None:
+    """An engine that runs need not be started."""
+    engines.answers[Slot.GREEN] = [Probe("g1", error)]
+    with pytest.raises(Conflict, match="v2 does not answer in slot green") as refused:
+        asked(commands(follower()).check_start("chat", "v2"))
+    assert hint in refused.value.hint
+
 
 def test_a_start_is_refused_without_a_warm_way_back(
     put: Make, follower: Make, commands: Make, engines: Any

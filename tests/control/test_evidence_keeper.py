@@ -101,6 +101,28 @@ def test_evidence_older_than_the_batches_is_not_lost(
     assert wealth(heir) > 100.0
 
 
+def test_what_was_counted_is_counted_on(
+    controller: Make, put: Make, state: State, ship: Make, conversations: Make, attempt: Make,
+    clock: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """People would take the figures of the last quarter of an hour for those of the rollout; a
+    conversation that goes on is no other one."""
+    put(phase=Phase.CANARY)
+    ship(*conversations("a", 3))
+    first = lead(controller("w1"), state)
+    clock.now += EVERY + 1
+    first.turn(state)
+    ship(*conversations("b", 2), attempt(conversation="a0", first_turn=False))
+    clock.now += 1.0
+    first.turn(state)
+    heir = succeed(first, controller("w2"), state)
+    for one in (first, heir):
+        trial = one._figures["chat"].trial
+        assert trial is not None
+        assert {arm: (trial.attempts[arm], trial.failures[arm], trial.conversations(arm))
+                for arm in Arm} == {Arm.STABLE: (50, 0, 50), Arm.CANDIDATE: (6, 5, 5)}
+
+
 def test_who_stops_in_peace_keeps_the_newest(
     controller: Make, put: Make, state: State, ship: Make, conversations: Make, clock: Any
 ) -> None:

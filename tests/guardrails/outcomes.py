@@ -28,12 +28,14 @@ def turns(name: str, outcomes: Sequence[dict[str, Any]], *, candidate: bool, at:
 
 
 def tell(evidence: Evidence, attempts: Iterable[Attempt], *, close: bool = True) -> None:
-    """Feed a conversation, and end it."""
+    """Feed a conversation; with `close` all is told of it at once, as if it were old."""
     last: Attempt | None = None
     for last in attempts:
         evidence.add(last)
     if close and last is not None:
-        evidence.close(last.conversation, last.at)
+        unit = evidence._units.get(last.conversation)
+        if unit is not None:
+            evidence._forget(last.conversation, unit)
 
 
 def failures(count: int, of: int = 1) -> list[dict[str, Any]]:

@@ -55,8 +55,9 @@ def test_one_failure_alone_burns_nothing(rule: Make, window: Make) -> None:
 
 def test_it_is_told_in_words_and_rolls_back_alone(rule: Make, window: Make) -> None:
     """It is absolute: no corroboration is needed."""
-    arms = Arms(window(80, 20), window(100), {})
-    found = judge_burn_rate(rule(), arms, arms)
+    long, short = (Arms(window(80, 20, span=span), window(100, span=span), {})
+                   for span in (3600.0, 300.0))
+    found = judge_burn_rate(rule(), long, short)
     assert found.action is Action.ROLLBACK
     assert (found.candidate, found.limit, found.against) == (pytest.approx(20.0), 10.0, "budget")
     assert found.sentence == ("g: the error budget burns at 20 over 1h and 20 over 5m "

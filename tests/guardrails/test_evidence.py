@@ -18,7 +18,7 @@ from coalmine.guardrails.admission import ACTIVE, ADMITTED
 from coalmine.guardrails.evidence import LATEST, UNITS, Evidence
 from coalmine.guardrails.measure import Measure
 from coalmine.guardrails.sequential import Question
-from coalmine.guardrails.units import OPENING
+from coalmine.guardrails.units import LATER, OPENING
 from coalmine.routing import Arm
 
 ERRORS = Question(Measure.ERRORS, 0.1)
@@ -124,7 +124,8 @@ def test_a_service_with_one_key_is_not_limited() -> None:
 
 
 def test_conversations_are_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Beyond the bound none is admitted until others are closed; those that are in go on."""
+    """Beyond the bound none is admitted until others have ended and told all; those that are in go
+    on."""
     assert UNITS == 50_000
     monkeypatch.setattr(module, "UNITS", 10)
     evidence = Evidence([ERRORS], horizon=3600.0)
@@ -133,9 +134,37 @@ def test_conversations_are_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
              close=False)
     assert evidence.left_out == {"full": 5}
     evidence.close("c0", 20.0)
-    tell(evidence, turns("new", [{}], candidate=True, at=21.0), close=False)
+    tell(evidence, turns("new", [{}], candidate=True, at=LATER), close=False)
     assert evidence.left_out == {"full": 5}
     assert evidence.split.left_out == {"full": 5}
+
+
+def test_an_end_tells_nothing_sooner() -> None:
+    """Or what goes well would be known before what hangs, and quick turns before slow ones."""
+    ended, goes_on = (experienced([SCORE, ERRORS, TTFT]) for _ in range(2))
+    for one in (ended, goes_on):
+        tell(one, turns("c", [{"score": 0.1, "ttft": 9.0}], candidate=True, at=1000.0), close=False)
+    ended.close("c", 1001.0)
+    for at in (1002.0, 1004.9, 1060.0, 1089.0, 1200.0):
+        for one in (ended, goes_on):
+            one.pass_time(at)
+        assert everything(ended) == everything(goes_on)
+    assert ended.callers == 1, "it is kept until it has told all"
+    ended.pass_time(1000.0 + LATER)
+    assert ended.callers == 0
+
+
+def test_a_candidate_that_hangs_is_not_proven_by_what_ends_before() -> None:
+    """However soon the policy lets conversations end: what hangs is told after the opening."""
+    question, draw = Question(Measure.ERRORS, 1.0, against=True), random.Random(1)
+    evidence = Evidence([question], horizon=3600.0, idle=20.0)
+    for number in range(9000):
+        candidate = draw.random() < 0.5
+        hangs = candidate and draw.random() < 0.4
+        took = {"outcome": Outcome.WAITING if hangs else Outcome.OK, "seconds": 1.0}
+        tell(evidence, turns(f"c{number}", [took], candidate=candidate, chance=0.5,
+                             at=number / 60.0), close=False)
+        assert evidence.tests[question].wealth < 20.0
 
 
 # what is measured ---------------------------------------------------------------------------------
@@ -405,6 +434,31 @@ def test_a_failure_that_is_told_later_is_told_by_whoever_is_the_controller_then(
         one.pass_time(161.0)
         one_told = one.tests[ERRORS].detectors[1].wealth
         assert one_told.parts[-1] > 5 * before[-1]
+    assert everything(heir) == everything(evidence)
+
+
+def test_a_slow_turn_that_is_told_later_is_told_by_whoever_is_the_controller_then() -> None:
+    """When stable's conversations have mostly begun the turn of that number; its end is no reason.
+    """
+    evidence = Evidence([TTFT], horizon=3600.0)
+    for number in range(40):
+        tell(evidence, turns(f"s{number}", [{"seconds": 10.0, "ttft": 0.3}] * 5, candidate=False,
+                             at=float(number)), close=False)
+    told = [{"seconds": 0.1, "ttft": 0.1}] * 3 + [{"seconds": 5.0, "ttft": 4.0}]
+    for name in ("ended", "open"):
+        tell(evidence, turns(name, told, candidate=True, at=100.0, gap=0.1), close=False)
+    slow = evidence.tests[TTFT].detectors[1]
+    assert (slow.name, slow.counts.bad) == ("tail", [0, 2])
+    before = slow.wealth.total
+    evidence.close("ended", 141.0)
+    heir = Evidence([TTFT], horizon=3600.0)
+    heir.restore(json.loads(json.dumps(evidence.to_document())))
+    for one in (evidence, heir):
+        one.pass_time(144.0)
+        tail = one.tests[TTFT].detectors[1]
+        assert tail.wealth.total == before
+        one.pass_time(146.0)
+        assert tail.wealth.total > 2.5 * before
     assert everything(heir) == everything(evidence)
 
 

@@ -48,6 +48,7 @@ CONTRADICTIONS = [
     ({"rule": "evidence", "min_conversations": 200}, "has no min_conversations"),
     ({"rule": "evidence", "alone": True}, "has no alone"),
     ({"rule": "evidence", "margin": 0.5, "acceptable": 0.2}, "could never be proven acceptable"),
+    ({"rule": "evidence", "acceptable": 0.05}, "0.05 is less than the margin 0.1 that is usual"),
     ({"slo": 0.9, "max_burn_rate": 14.4}, "can never be passed"),
     ({"metric": "availability", "min": 99}, "99 is more than 1"),
     ({"max": -0.1}, "greater than or equal to 0"),

@@ -434,7 +434,10 @@ def test_a_step_does_not_end_while_nothing_could_be_judged(guardrail: Make, wind
 def test_a_finding_says_all_in_one_sentence(guardrail: Make, window: Make) -> None:
     """Measured, over how long, compared with what, and the limit, with units."""
     rule = guardrail(name="ttft", metric="ttft_p95", max_increase=0.3, **{"for": "5m"})
-    found = judge(rule, window(50, ttft=2.0), window(50, ttft=1.0), {})
+    candidate, stable = window(50, ttft=2.0, span=300.0), window(50, ttft=1.0, span=300.0)
+    found = judge(rule, candidate, stable, {})
     assert found.sentence.startswith("ttft: ttft_p95 ")
     assert "ms over 5m (stable " in found.sentence
+    candidate.forget(121.0)  # its first attempt was at 1.0
+    assert "ms over 2m of 5m (stable " in judge(rule, candidate, stable, {}).sentence
     assert "limit ≤ " in found.sentence

@@ -15,6 +15,7 @@ from tests.guardrails.outcomes import experienced, tell, turns
 
 from coalmine.guardrails import Attempt, Outcome
 from coalmine.guardrails.evidence import Evidence
+from coalmine.guardrails.failures import NEGLIGIBLE
 from coalmine.guardrails.measure import Measure
 from coalmine.guardrails.sample_ratio import SampleRatio
 from coalmine.guardrails.sequential import Question
@@ -146,29 +147,39 @@ def test_an_incident_of_both_arms_accuses_nobody_however_long_answers_take(
 
 
 @pytest.mark.parametrize("quicker", [1.0, 3.0])
-def test_a_candidate_whose_turns_are_quicker_fails_no_more_for_that(quicker: float) -> None:
-    """An agent's sixty turns, one in two hundred of which fails on both arms: the quicker arm's
-    failures are there sooner."""
-    question = Question(Measure.ERRORS, 0.1)
+@pytest.mark.parametrize(("measure", "idle"), [
+    (Measure.ERRORS, 900.0), (Measure.TTFT, 900.0), (Measure.TTFT, 10.0)])
+def test_a_candidate_whose_turns_are_quicker_is_no_worse_for_that(
+    measure: Measure, idle: float, quicker: float
+) -> None:
+    """An agent's sixty turns, one in two hundred of which fails on both arms, and one of which is
+    among the slowest: the quicker arm comes to them, and to its end, sooner."""
+    question = Question(measure, 0.0)
     for seed in range(3):
-        draw, asked, events = random.Random(seed), 0.0, []
-        evidence = Evidence([question], horizon=3600.0)
-        while asked < 240.0:
-            asked += draw.expovariate(10.0)
-            candidate = draw.random() < 0.25
-            gap = 4.0 / (quicker if candidate else 1.0)
-            outcomes: list[dict[str, Any]] = []
-            while len(outcomes) < 60 and not (outcomes and outcomes[-1]):
-                outcomes.append({"outcome": Outcome.ERROR} if draw.random() < 0.005 else {})
-            outcomes = [{**outcome, "seconds": gap} for outcome in outcomes]
-            events += turns(f"c{len(events)}", outcomes, candidate=candidate, at=asked + gap,
-                            gap=gap, chance=0.25)
-        highest = 0.0
-        for attempt in sorted(events, key=lambda event: event.at):
+        evidence, highest = Evidence([question], horizon=3600.0, idle=idle), 0.0
+        for attempt in sorted(agents(seed, quicker, failing=measure is Measure.ERRORS),
+                              key=lambda event: event.at):
             if attempt.at < 240.0:
                 evidence.add(attempt)
                 highest = max(highest, evidence.tests[question].wealth)
         assert highest < 50.0
+
+
+def agents(seed: int, quicker: float, *, failing: bool) -> list[Attempt]:
+    """Four minutes of agents that begin, ten a second, a quarter of them on the candidate."""
+    draw, asked, found = random.Random(seed), 0.0, []
+    while asked < 240.0:
+        asked += draw.expovariate(10.0)
+        candidate = draw.random() < 0.25
+        gap = 4.0 / (quicker if candidate else 1.0)
+        outcomes: list[dict[str, Any]] = []
+        while len(outcomes) < 60 and not (outcomes and outcomes[-1]["outcome"] is Outcome.ERROR):
+            bad = failing and draw.random() < 0.005
+            outcomes.append({"outcome": Outcome.ERROR if bad else Outcome.OK, "seconds": gap,
+                             "ttft": None if failing else draw.lognormvariate(-1.0, 0.5)})
+        found += turns(f"c{len(found)}", outcomes, candidate=candidate, at=asked + gap, gap=gap,
+                       chance=0.25)
+    return found
 
 
 @given(chance=st.floats(0.001, 0.999))
@@ -179,8 +190,25 @@ def test_a_failure_of_a_candidate_twice_as_bad_proves_nothing(chance: float) -> 
     failed = [{"outcome": Outcome.ERROR}]
     theirs = 2.0 * chance / (2.0 * chance + 1.0 - chance)
     on_candidate, on_stable = (after(failed, chance, candidate=arm)[name] for arm in (True, False))
-    for was, won, lost in zip(parts(SEEN)[name], on_candidate, on_stable, strict=True):
+    found = list(zip(parts(SEEN)[name], on_candidate, on_stable, strict=True))
+    for was, won, lost in found[:-1]:
         assert theirs * won + (1.0 - theirs) * lost == pytest.approx(was, rel=1e-9)
+    # The last one bets on the candidate's own rate: of stable it learns nothing.
+    was, won, lost = found[-1]
+    assert (lost, won < was) == (was, True)
+
+
+def test_a_candidate_that_fails_more_than_a_few_proves_nothing() -> None:
+    """On average, by its own rate alone: whatever stable's is."""
+    question = AGAINST[0]
+    name = question.name, "first_failure"
+    good, bad = (after([{"outcome": outcome}], 0.5, candidate=True)[name][-1]
+                 for outcome in (Outcome.OK, Outcome.ERROR))
+    was = parts(SEEN)[name][-1]
+    assert NEGLIGIBLE * bad + (1.0 - NEGLIGIBLE) * good == pytest.approx(was, rel=1e-9)
+    for began in ([], [{"outcome": Outcome.OK}]):
+        left = after([*began, {"outcome": Outcome.DISCONNECT}], 0.5, candidate=True)[name][-1]
+        assert left == was, "its client did not wait for what might have failed"
 
 
 @given(chance=st.floats(0.001, 0.999))

@@ -104,6 +104,8 @@ def test_without_both_arms_there_is_nothing_to_compare(
     """Too little data holds."""
     found = judged(evidence(candidates, candidates, stable), errors())
     assert (found.status, found.action) == (Status.NO_DATA, None)
+    assert found.sentence == (
+        f"errors: waits for conversations: {candidates} of the candidate, {stable} of stable")
 
 
 @pytest.mark.parametrize(("fields", "action"), [

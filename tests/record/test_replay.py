@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import json
 import random
+import re
 from collections.abc import Callable, Iterable, Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -128,6 +130,22 @@ def test_long_answers_that_come_later_than_failures_are_no_fault(replayed: Any) 
     assert moments[-1].verdict.findings[0].evidence < 20.0
 
 
+def test_it_looks_while_nobody_says_anything(replayed: Any) -> None:
+    """A pause within a gap has its timebox there, not at the next event."""
+    guardrails = [{"name": "slower", "metric": "ttft", "rule": "evidence", "severity": "mild",
+                   "timebox": "20m"}]
+    made = list(simulated("slow", 1800.0))
+    paused, _ = replayed(made, guardrails=guardrails)
+    at = paused.result().at
+    assert paused.result().decision == "pause"
+    silent = [event for event in made if event.at <= at + 30.0]
+    later = replace(next(e for e in reversed(silent) if isinstance(e, Attempt)),
+                    at=at + 86_400.0, conversation="later")
+    _, moments = replayed([*silent, later], guardrails=guardrails)
+    assert moments[-1].what == "rollback"
+    assert moments[-1].at == pytest.approx(at + 1200.0, abs=100.0)
+
+
 def test_without_events_there_is_no_decision(replayed: Any) -> None:
     """Nothing began."""
     replay, moments = replayed([])
@@ -196,6 +214,15 @@ def test_events_that_the_policy_cannot_judge_are_an_error(
     assert done.exit_code == 1
     assert "no event could be judged" in done.output
     assert hint in done.output.replace("\n", " ")
+
+
+def test_events_of_before_a_promotion_say_which_release_was_stable(run: Any) -> None:
+    """The policy names whatever was stable first; by now it may be the other."""
+    swap = {'"v1"': '"v2"', '"v2"': '"v1"'}
+    lines = [re.sub('"v[12]"', lambda found: swap[found[0]], line) for line in dead()]
+    done = run(lines)
+    assert done.exit_code == 1
+    assert "replay with a copy that says stable: v2" in done.output.replace("\n", " ")
 
 
 def test_bad_lines_are_left_out_and_told(run: Any) -> None:

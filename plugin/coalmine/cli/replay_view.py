@@ -53,6 +53,10 @@ def why_none(strangers: Mapping[str, str], releases: Sequence[str], stable: str)
     """
     if not strangers:
         return "see docs/replay.md for the format; what was left out stands above"
+    was = next((name for name, arm in strangers.items() if arm == "stable"), None)
+    if was in releases:
+        return (f"{was} was stable when they were recorded, and the policy says {stable}: replay"
+                f" with a copy that says stable: {was}")
     theirs = ", ".join(f"{name} ({arm})" for name, arm in strangers.items())
     return (f"the events name the releases {theirs}, the policy {', '.join(releases)} (stable: "
             f"{stable}): give the policy those names")

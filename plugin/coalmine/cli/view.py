@@ -71,7 +71,9 @@ def nothing(found: Json) -> RenderableType:
     wrong = word(_part(found, "policy"), "status")
     if wrong == "error":
         return Text("no services: none is known without the policy")
-    why = "until the restart" if wrong == "restart_needed" else "there is no policy file, so"
+    file = _part(found, "policy").get("file")
+    why = ("until the restart" if wrong == "restart_needed"
+           else f"there is no policy file{f' {file}' if file else ''}, so")
     said = Text(f"no services: {why} Coalmine observes and routes nothing")
     observed = found.get("deployments")
     return Group(said, "", deployments(observed)) if observed else said

@@ -85,6 +85,17 @@ class Done:
     note: str = ""
 
 
+def _mend(failed: list[Probe]) -> str:
+    """Say what is to be done about a slot that does not answer."""
+    said = " ".join(probe.error or "" for probe in failed)
+    if "(404)" in said:
+        return ("its engine answers, but not for that model: compare litellm_params.model in"
+                " LiteLLM's config with the engine's --served-model-name")
+    if "(401)" in said or "(403)" in said:
+        return "its engine refuses the key: look at litellm_params.api_key in LiteLLM's config"
+    return "start its engine and try again"
+
+
 class Commands:
     """The commands, all synchronous but :meth:`check_start` and :meth:`check_back`.
 
@@ -129,7 +140,7 @@ class Commands:
             raise Conflict(
                 f"{release} does not answer in slot {candidate.slot.value}: "
                 + "; ".join(f"{p.deployment}: {p.error}" for p in failed),
-                "start its engine and try again",
+                _mend(failed),
             )
         answers = await self._slot(name, service.stable, stable.slot)
         if all(p.error for p in answers):
@@ -281,7 +292,10 @@ class Commands:
         names: Iterable[Any] = policy.services if policy else ()
         if names:
             return f"known are {', '.join(names)}"
-        return "the policy names no service" if policy else "there is no policy: observing only"
+        if policy:
+            return "the policy names no service"
+        where = f" {report.file}" if report.file else ""
+        return f"there is no policy{where}: observing only"
 
     def state(self) -> State:
         """Return the shared state.

@@ -144,7 +144,8 @@ class ServiceDocument(_Model):
     weight: float = Field(description="Percent of new conversations that the candidate gets.")
     step: int | None = Field(description="Number of the step, from 1; null outside the steps.")
     steps: int | None = Field(description="How many steps; null without a rollout.")
-    soaked: float | None = Field(description="Seconds that the step (or bake) has served.")
+    soaked: float | None = Field(description="Seconds that the step (or bake) has served and "
+                                 "somebody judged: what counts as soak.")
     soak: float | None = Field(description="Seconds that it has to serve.")
     since: str = Field(description="When the phase began.")
     reason: str = Field(description="Why it is in this phase.")
@@ -206,7 +207,7 @@ class HealthDocument(_Model):
         description="`rollout`: by the policy; `observe`: nobody wrote one; `stable_only`: stable "
         "is served and nothing can be started, because the policy or LiteLLM cannot be used.")
     state: Literal["reached", "out_of_reach", "unused"] = Field(
-        description="The shared state; `unused` until a policy in force names it.")
+        description="The shared state; `unused` while a faulty policy leaves open which one.")
     policy: Literal["ok", "error", "restart_needed"] = Field(
         description="The policy file: `ok`, also when there is none and none is wanted; `error`: "
         "it cannot be used, and with `mode: rollout` the last good one is in force; "

@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import Any
 
+from coalmine.control.figures import UNWATCHED
 from coalmine.control.moments import moment
-from coalmine.rollout.service import Service
+from coalmine.rollout.service import Rollout, Service
 from coalmine.routing import ROLLOUT_RUNS, Arm, Phase
 from coalmine.state import Beat
 
@@ -40,6 +41,15 @@ def _soak(service: Service) -> float:
     return rollout.plan.bake if baking else rollout.current_step.soak
 
 
+def _soaked(rollout: Rollout, figures: dict[str, Any], now: float) -> float:
+    """Seconds that the step, or the bake, has lasted while somebody judged. Of what comes after the
+    last judgement only as much counts as may pass between two."""
+    if figures.get("step_began") != rollout.step_began:
+        return rollout.soak(now)
+    judged = min(now, figures.get("at", now) + UNWATCHED)
+    return max(0.0, rollout.soak(judged) - figures.get("unwatched", 0.0))
+
+
 def _grace_until(service: Service, now: float) -> float | None:
     """Return until when ids that were never seen count as old, None when no grace runs."""
     rollout = service.rollout
@@ -67,7 +77,7 @@ def service_document(service: Service, published: dict[str, Any] | None, workers
         "weight": service.weight,
         "step": rollout.step if rollout and service.phase is not Phase.BAKING and running else None,
         "steps": len(rollout.plan.steps) if rollout else None,
-        "soaked": rollout.soak(now) if rollout and running else None,
+        "soaked": _soaked(rollout, figures, now) if rollout and running else None,
         "soak": _soak(service) if rollout and running else None,
         "since": moment(service.since),
         "reason": service.reason,

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 from functools import partial
 
-from coalmine.guardrails.durations import in_words
 from coalmine.guardrails.guardrail import Guardrail, Metric
 from coalmine.guardrails.judge import MIN_CONCURRENT, Arms, Finding, Status, act
 from coalmine.guardrails.lone_caller import lone_caller
@@ -43,8 +42,9 @@ def judge_burn_rate(guardrail: Guardrail, long: Arms, short: Arms) -> Finding:
     if slow is None or conversations < guardrail.min_conversations:
         return say(status=Status.NO_DATA, sentence=f"{name}: {conversations} of "
                    f"{guardrail.min_conversations} candidate conversations")
-    words = (f"{name}: the error budget burns at {slow:.3g} over {in_words(guardrail.seconds)} and "
-             f"{0.0 if fast is None else fast:.3g} over {in_words(guardrail.short)} "
+    words = (f"{name}: the error budget burns at {slow:.3g} over "
+             f"{long.candidate.covered_in_words} and {0.0 if fast is None else fast:.3g} over "
+             f"{short.candidate.covered_in_words} "
              f"(limit {limit:g}, SLO {guardrail.slo:g})")
     if fast is None or slow <= limit or fast <= limit:
         return say(status=Status.OK, sentence=words)

@@ -14,6 +14,7 @@ Of failures :mod:`.failures` bets so, of means :mod:`.means`, of the slowest tur
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -86,6 +87,14 @@ class Detector:
 
     def close(self, unit: Unit) -> None:
         """Its later part is over too."""
+
+    def due(self, unit: Unit) -> float:
+        """Return the unix time at which it is told what it has seen of the conversation and has not
+        been told, for ever when there is nothing."""
+        return math.inf
+
+    def tell(self, unit: Unit, now: float) -> None:
+        """It is told what is due."""
 
     def pack(self, note: Any) -> Any:
         """Return a unit's note as JSON."""

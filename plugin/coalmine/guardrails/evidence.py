@@ -10,7 +10,7 @@ from __future__ import annotations
 import heapq
 import math
 from bisect import bisect_left
-from collections import Counter, deque
+from collections import Counter
 from collections.abc import Iterable
 from typing import Any
 
@@ -31,7 +31,7 @@ from coalmine.guardrails.units import OPENING, Stage, Unit, unit_of
 from coalmine.routing import Arm
 
 IDLE = 900.0
-"""Seconds without a turn after which a conversation is closed."""
+"""Seconds without a turn after which a conversation has ended."""
 
 UNITS = 50_000
 """Conversations at a time that are evidence: 55 new ones a second, closed after a quarter of an
@@ -58,7 +58,8 @@ class Evidence:
     Args:
         questions: what is asked.
         horizon: seconds over which a late regression is provided for: the planned length.
-        idle: seconds without a turn after which a conversation is closed.
+        idle: seconds without a turn after which a conversation has ended. Until it is a quarter of
+            an hour old it is kept all the same.
 
     Attributes:
         tests: the tests by what they ask.
@@ -75,6 +76,8 @@ class Evidence:
         self._idle_after = idle
         self._scales: dict[Measure, Scales] = {}
         self._detectors: list[Detector] = []
+        self._pace = Pace()
+        self._later: list[tuple[float, str]] = []  # when something is told that was seen before
         self.tests = {question: SequentialTest(question, self._make(question))
                       for question in dict.fromkeys(questions)}
         self.sample_ratio = SampleRatio(horizon)
@@ -82,9 +85,7 @@ class Evidence:
         self._units: dict[str, Unit] = {}
         self._admission = Admission()
         self._ends: list[tuple[float, str]] = []  # of parts of conversations
-        self._pace = Pace()
-        self._failures: list[tuple[float, str]] = []  # that are told later
-        self._idle: deque[tuple[float, str]] = deque()
+        self._looks: list[tuple[float, str]] = []  # when it is asked whether one may be forgotten
         self._handed = -1
         self._lengths = Scale()
         self._opening = OPENING
@@ -111,7 +112,8 @@ class Evidence:
             if not against and measure in _LATER:
                 made.append(Shift(read, scales, place=place + 1, later=True, **usual))
             elif not against:
-                made.append(Tail(read, scales, place=place + 1, **usual))
+                made.append(Tail(read, scales, self._pace, self._later, place=place + 1,
+                                 **usual))
             for detector in made:
                 detector.by_load = measure in LATENCIES
         self._detectors += made
@@ -146,9 +148,9 @@ class Evidence:
                     detector.waiting(unit, attempt)
             return
         unit.running = None
-        unit.worked += attempt.seconds
         for detector in self._detectors:
             detector.turn(unit, attempt)
+        unit.worked += attempt.seconds
         if not unit.candidate:
             self._pace.add(unit.answered, unit.worked)
         if attempt.failed and not unit.failed:
@@ -166,12 +168,19 @@ class Evidence:
         if unit.told <= attempt.at:
             self._tell_failure(unit)
         else:
-            heapq.heappush(self._failures, (unit.told, attempt.conversation))
+            heapq.heappush(self._later, (unit.told, attempt.conversation))
 
     def _tell_failure(self, unit: Unit) -> None:
         unit.told = math.inf
         for detector in self._detectors:
             detector.failed(unit)
+
+    def _tell_due(self, unit: Unit, now: float) -> None:
+        """Tell what was put off until now."""
+        if not math.isinf(unit.told) and unit.told <= now:
+            self._tell_failure(unit)
+        for detector in self._detectors:
+            detector.tell(unit, now)
 
     def _unit(self, attempt: Attempt) -> Unit | None:
         """Return the conversation of an attempt, None when it is no evidence."""
@@ -197,7 +206,7 @@ class Evidence:
         self._units[name] = unit
         self._count_caller(attempt.caller, attempt.alias)
         heapq.heappush(self._ends, (unit.due, name))
-        self._idle.append((attempt.at + self._idle_after, name))
+        heapq.heappush(self._looks, (attempt.at + self._idle_after, name))
         self.sample_ratio.add(ends, candidate=candidate, chance=chance)
         for detector in self._detectors:
             if not detector.by_load or (self.provable if detector.against else self.comparable):
@@ -216,11 +225,14 @@ class Evidence:
         return why
 
     def close(self, conversation: str, at: float) -> None:
-        """A conversation has ended."""
+        """A conversation has ended. What it tells is told when it would have been: that it has gone
+        well, before another of that age has failed, would be told of the quicker arm."""
         self.pass_time(at)
         unit = self._units.get(conversation)
         if unit is not None:
-            self._forget(conversation, unit)
+            unit.seen = -math.inf
+            heapq.heappush(self._looks, (at, conversation))
+            self._forget_idle(at)
 
     def pass_time(self, now: float) -> None:
         """Let the clock pass: openings end, idle conversations close, cash is handed out."""
@@ -232,12 +244,12 @@ class Evidence:
                 self._end(unit)
                 if unit.stage is not Stage.OVER:
                     heapq.heappush(self._ends, (unit.due, name))
-        while self._failures and self._failures[0][0] <= now:
-            _, name = heapq.heappop(self._failures)
+        while self._later and self._later[0][0] <= now:
+            _, name = heapq.heappop(self._later)
             unit = self._units.get(name)
-            if unit is not None and unit.told <= now:
-                self._tell_failure(unit)
-        self._close_idle(now)
+            if unit is not None:
+                self._tell_due(unit, now)
+        self._forget_idle(now)
         self.sample_ratio.pass_time(now)
         minute = int(now // 60.0)
         if minute == self._handed:
@@ -249,21 +261,32 @@ class Evidence:
         for test in self.tests.values():
             test.note(now)
 
-    def _close_idle(self, now: float) -> None:
-        idle = self._idle
-        while idle and idle[0][0] <= now:
-            _, name = idle.popleft()
+    def _forget_idle(self, now: float) -> None:
+        looks = self._looks
+        while looks and looks[0][0] <= now:
+            _, name = heapq.heappop(looks)
             unit = self._units.get(name)
             if unit is None:
                 continue
             until = unit.seen + self._idle_after
-            if until > now:
-                idle.append((until, name))
-            elif unit.running is not None and until + unit.running.seconds > now:
+            if until <= now and unit.running is not None and until + unit.running.seconds > now:
                 # It is told of again when it has run half as long again.
-                idle.append((now + self._idle_after, name))
+                until = now + self._idle_after
+            until = max(until, self._all_told(unit))
+            if until > now:
+                heapq.heappush(looks, (until, name))
             else:
                 self._forget(name, unit)
+
+    def _put_off(self, unit: Unit) -> list[float]:
+        """Return the unix times at which something is told that was seen before."""
+        times = (unit.told, *(detector.due(unit) for detector in self._detectors))
+        return [when for when in times if not math.isinf(when)]
+
+    def _all_told(self, unit: Unit) -> float:
+        """Return when all has been told of a conversation, minus infinity when it has been."""
+        last = -math.inf if unit.stage is Stage.OVER else unit.last
+        return max([last, *self._put_off(unit)])
 
     def _length(self) -> float:
         """Return how long openings last, by how long stable's answers take."""
@@ -274,8 +297,8 @@ class Evidence:
         return min(LATEST, max(OPENING, LONGER * slow))
 
     def _forget(self, name: str, unit: Unit) -> None:
-        if unit.told < math.inf:
-            self._tell_failure(unit)
+        """Forget a conversation; what it has still to tell is told before."""
+        self._tell_due(unit, math.inf)
         while unit.stage is not Stage.OVER:
             self._end(unit)
         del self._units[name]
@@ -366,9 +389,8 @@ class Evidence:
                           in zip(self._detectors, packed, strict=True)]
             self._units[name] = unit
             self._callers[unit.caller] += 1
-            if unit.told < math.inf:
-                heapq.heappush(self._failures, (unit.told, name))
+            for when in self._put_off(unit):
+                heapq.heappush(self._later, (when, name))
             if unit.stage is not Stage.OVER:
                 heapq.heappush(self._ends, (unit.due, name))
-            self._idle.append((unit.seen + self._idle_after, name))
-        self._idle = deque(sorted(self._idle))
+            heapq.heappush(self._looks, (unit.seen + self._idle_after, name))

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from coalmine.guardrails.attempt import Attempt
+from coalmine.guardrails.attempt import Attempt, Outcome
 from coalmine.guardrails.detector import Detector
 from coalmine.guardrails.units import Unit
 
@@ -16,9 +16,17 @@ outright."""
 RATIOS = ((1.4, 0.2), (2.2, 0.2), (4.5, 0.2), (12.0, 0.2), (1000.0, 0.2))
 """Ratios of the rates at which conversations meet their first failure, beyond the margin."""
 
-FEWER = ((0.5, 0.9), (0.25, 0.1))
+FEWER = ((0.5, 0.85), (0.25, 0.1), (1.0, 0.05))
 """The same for a candidate that fails less often than the margin allows: half as often is as
-often as stable, at a margin of twice as often."""
+often as stable, at a margin of twice as often. The last part bets on no ratio, but that hardly any
+conversation fails."""
+
+NEGLIGIBLE = 0.005
+"""Share of conversations that may fail however seldom stable's do: of two arms that never fail,
+neither can be shown to fail no more often than the other."""
+
+HARDLY_EVER = 0.0005
+"""The share that the bet against it takes the candidate to fail."""
 
 RAREST = 1e-6
 """Stable is never taken to fail less often."""
@@ -131,21 +139,30 @@ class FewerFailures(FirstFailure):
     It is told when the opening and the later part end, or stable's failures would be known before
     timeouts of the candidate that are as many. A turn of the candidate that has run as long as an
     opening lasts is taken to fail. Null hypothesis: the candidate's conversations fail more than
-    (1 + margin) times as often.
+    (1 + margin) times as often as stable's, and more than :data:`NEGLIGIBLE` of them fail. A bet
+    wins against it by contradicting either: the last part multiplies by (1 − q) / (1 − n) for each
+    of the candidate's that has not failed and whose newest turn was answered, and by q / n for one
+    that has failed, q being :data:`HARDLY_EVER` and n :data:`NEGLIGIBLE`.
     """
 
     parts = FEWER
+    _UNANSWERED, _ANSWERED, _FAILED = range(3)  # a note
 
     def __init__(self, *, margin: float, horizon: float, place: int) -> None:
         super().__init__(margin=margin, horizon=horizon, place=place, against=True)
 
     def begin(self, unit: Unit) -> None:
-        unit.notes[self.place] = 0  # not failed so far
+        unit.notes[self.place] = self._UNANSWERED
 
     def turn(self, unit: Unit, attempt: Attempt) -> None:
         super().turn(unit, attempt)
-        if attempt.failed and not unit.failed and unit.notes[self.place] == 0:
-            unit.notes[self.place] = 1
+        if unit.notes[self.place] is None or unit.failed:
+            return
+        if attempt.failed:
+            unit.notes[self.place] = self._FAILED
+        else:  # its newest turn says whether it goes well: who left it did not see how it ended
+            answered = attempt.outcome is Outcome.OK
+            unit.notes[self.place] = self._ANSWERED if answered else self._UNANSWERED
 
     def failed(self, unit: Unit) -> None:
         """It is told later."""
@@ -155,12 +172,21 @@ class FewerFailures(FirstFailure):
 
     def close(self, unit: Unit) -> None:
         self._settle(unit)
+        if unit.notes[self.place] == self._ANSWERED and unit.candidate:
+            self._bet_on_rate(unit, failed=False)
         unit.notes[self.place] = None
 
     def _settle(self, unit: Unit) -> None:
-        failed = unit.notes[self.place]
-        if failed is None:
+        note = unit.notes[self.place]
+        if note is None:
             return
-        if failed or (unit.candidate and unit.hangs):
+        if note == self._FAILED or (unit.candidate and unit.hangs):
             unit.notes[self.place] = None
             self._bet(unit)
+            if unit.candidate:
+                self._bet_on_rate(unit, failed=True)
+
+    def _bet_on_rate(self, unit: Unit, *, failed: bool) -> None:
+        taken, allowed = HARDLY_EVER, NEGLIGIBLE
+        factor = taken / allowed if failed else (1.0 - taken) / (1.0 - allowed)
+        self.wealth.settle([1.0] * (len(self.parts) - 1) + [factor], caller=unit.caller)

@@ -156,7 +156,9 @@ class Guardrail(BaseModel):
     acceptable: float | None = Field(
         None, gt=0, le=10, strict=True, description="Evidence: up to how much worse it must be "
         "proven to be no more, where a step says `require: evidence`. Default 1 for rates (twice "
-        "as many), 0.3 for the rest, for `score` 0.05."
+        "as many), 0.3 for the rest, for `score` 0.05, and the margin where that is more. Of "
+        "errors, fewer than one failing conversation in 200 is acceptable however few stable's "
+        "are."
     )
     alpha: float | None = Field(
         None, ge=1e-9, le=0.2, strict=True,
@@ -215,9 +217,7 @@ class Guardrail(BaseModel):
     @property
     def worse_by(self) -> float:
         """Margin of the evidence that the candidate is worse."""
-        if self.margin is not None:
-            return self.margin
-        return 0.01 if self.metric is Metric.SCORE else 0.1
+        return _usual_margin(self.metric) if self.margin is None else self.margin
 
     @property
     def no_worse_by(self) -> float:
@@ -225,8 +225,8 @@ class Guardrail(BaseModel):
         if self.acceptable is not None:
             return self.acceptable
         if self.metric is Metric.SCORE:
-            return 0.05
-        return 1.0 if self.metric.is_share else 0.3
+            return max(0.05, self.worse_by)
+        return max(1.0 if self.metric.is_share else 0.3, self.worse_by)
 
     @classmethod
     def contradictions(
@@ -276,6 +276,11 @@ class Guardrail(BaseModel):
         return self
 
 
+def _usual_margin(metric: Metric) -> float:
+    """Return the margin where none is written."""
+    return 0.01 if metric is Metric.SCORE else 0.1
+
+
 def _of_slo(values: Mapping[str, Any], metric: Any) -> Iterator[tuple[tuple[str, ...], str]]:
     slo, ratio, burn = (values.get(name) for name in ("slo", "max_slo_ratio", "max_burn_rate"))
     if slo is None and ratio is not None:
@@ -309,12 +314,14 @@ def _of_evidence(values: Mapping[str, Any], metric: Any
         if values.get(name, usual) not in (usual, ...):
             yield (key or name,), (f"rule: evidence has no {key or name}: it is over the whole "
                                    "rollout, and holds by itself while there is too little")
-    margin, acceptable = values.get("margin"), values.get("acceptable")
-    if isinstance(margin, float) and isinstance(acceptable, float) and acceptable < margin:
-        yield ("acceptable",), (f"{acceptable:g} is less than the margin {margin:g}: what is "
-                                "tolerated could never be proven acceptable")
     if not isinstance(metric, Metric):
         return
+    margin, acceptable = values.get("margin"), values.get("acceptable")
+    tolerated = _usual_margin(metric) if margin is None else margin
+    if isinstance(tolerated, float) and isinstance(acceptable, float) and acceptable < tolerated:
+        whose = " that is usual" if margin is None else ""
+        yield ("acceptable",), (f"{acceptable:g} is less than the margin {tolerated:g}{whose}: "
+                                "what is tolerated could never be proven acceptable")
     if metric.measure is None:
         yield ("metric",), f"there is no evidence on {metric.value}: no conversation has one"
     if metric in (Metric.TIMEOUT_RATE, Metric.AVAILABILITY):

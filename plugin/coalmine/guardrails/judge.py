@@ -15,7 +15,6 @@ from enum import Enum
 from functools import partial
 
 from coalmine.guardrails.alpha import PROVEN
-from coalmine.guardrails.durations import in_words
 from coalmine.guardrails.guardrail import Action, Guardrail, Metric, Severity
 from coalmine.guardrails.lone_caller import beyond, lone_caller
 from coalmine.guardrails.sample_ratio import Split
@@ -192,7 +191,7 @@ def judge(guardrail: Guardrail, arms: Arms) -> Finding:
     if not beyond(value, limit, lower=lower):
         return say(status=Status.OK, sentence=f"{guardrail.name}: {words} ({bound})")
 
-    sentence = f"{guardrail.name}: {words} over {in_words(guardrail.seconds)} ({bound})"
+    sentence = f"{guardrail.name}: {words} over {candidate.covered_in_words} ({bound})"
     theirs = _shown_too(metric, arms.stable, value, limit, lower)
     if theirs is not None and against != "stable":
         if not arms.shared_host:

@@ -50,14 +50,14 @@ class Unit:
         caller: hash of its caller's key, "" when unknown.
         asked: unix time of its first request.
         ends: unix time at which its opening ends.
-        seen: unix time of its newest attempt's end.
+        seen: unix time of its newest attempt's end; minus infinity when it is known to have ended.
         answered: turns that were answered, or given up by their client.
         running: the turn that runs, as it was last told of; None when none is known to.
         first: whether its first attempt is still awaited: until then only lower bounds came.
         failed: whether an attempt of it has failed; for measures it ended there, on both arms,
             as the candidate's are moved to stable then.
         told: unix time at which its first failure is told, for ever while there is none to tell.
-        worked: seconds that its ended attempts have taken.
+        worked: seconds that its ended attempts have taken, without the one that is being told.
         stage: which part of it runs.
         notes: what each detector keeps of it, by the detector's place; None for nothing.
     """
@@ -94,7 +94,12 @@ class Unit:
             return min(self.ends, self.asked + START)
         if self.stage is Stage.OPENING:
             return self.ends
-        return max(self.ends, self.asked + LATER) if self.stage is Stage.LATER else math.inf
+        return self.last if self.stage is Stage.LATER else math.inf
+
+    @property
+    def last(self) -> float:
+        """Unix time at which its last part ends."""
+        return max(self.ends, self.asked + LATER)
 
     @property
     def hangs(self) -> bool:
@@ -126,7 +131,8 @@ class Unit:
         """
         flags = self.candidate | self.first << 1 | self.failed << 2 | self.stage << 3
         row = [name, int(flags), self.chance, self.caller, round(self.asked, 3),
-               round(self.ends, 3), round(self.seen, 3), self.answered,
+               round(self.ends, 3), None if math.isinf(self.seen) else round(self.seen, 3),
+               self.answered,
                None if math.isinf(self.told) else round(self.told, 3), round(self.worked, 3)]
         return row if all(note is None for note in packed) else [*row, packed]
 
@@ -142,7 +148,8 @@ def unit_of(row: list[Any], detectors: int) -> tuple[str, Unit, list[Any]]:
     if len(packed) != detectors:
         raise ValueError(f"notes of {len(packed)} detectors instead of {detectors}")
     unit = Unit(candidate=bool(flags & 1), chance=float(chance), caller=str(caller),
-                asked=float(asked), ends=float(ends), seen=float(seen), detectors=detectors)
+                asked=float(asked), ends=float(ends), detectors=detectors,
+                seen=-math.inf if seen is None else float(seen))
     unit.answered = int(answered)
     unit.told = math.inf if told is None else float(told)
     unit.worked = float(worked)

@@ -15,6 +15,14 @@ from coalmine.guardrails.measure import Measure
 from coalmine.guardrails.sequential import SequentialTest
 from coalmine.guardrails.window import Window
 
+TELLERS = {
+    Measure.TTFT: "streamed answers",
+    Measure.INTER_TOKEN: "streamed answers",
+    Measure.COST: "answers with a price",
+    Measure.SCORE: "answers with a score",
+}
+"""Who can tell it, where not every conversation can."""
+
 PATIENCE = 60.0
 """Seconds that a breach waits for others to corroborate what one caller has shown: of the first
 three conversations that a dead candidate fails, two are often his who calls most."""
@@ -49,9 +57,9 @@ def judge_evidence(
         proven=proof.wealth if proof is not None else None,
     )
     if not on_stable or not on_candidate:
-        return say(status=Status.NO_DATA, sentence=f"{guardrail.name}: nothing to compare yet: "
-                   f"{on_candidate} conversations of the candidate and {on_stable} of stable have "
-                   "told")
+        return say(status=Status.NO_DATA, sentence=(
+            f"{guardrail.name}: waits for {TELLERS.get(test.question.measure, 'conversations')}: "
+            f"{on_candidate} of the candidate, {on_stable} of stable"))
     words = _words(guardrail, leading, candidate, stable)
     weighed = f"evidence {wealth_in_words(wealth)}, bar {wealth_in_words(bar)}"
     if wealth < bar:

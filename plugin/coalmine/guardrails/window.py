@@ -11,11 +11,15 @@ from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 
 from coalmine.guardrails.attempt import NO_CONVERSATION, Attempt, Outcome
+from coalmine.guardrails.durations import in_words
 from coalmine.guardrails.guardrail import Metric
 from coalmine.guardrails.histogram import Histogram, bucket_of
 
 KEPT = 100_000
 """Attempts kept at most in one window; beyond it the oldest leave early."""
+
+FULL = 0.9
+"""Share of its span from which on a window is called by it."""
 
 _READ: dict[str, Callable[[Attempt], float | None]] = {
     "ttft": lambda attempt: attempt.ttft,
@@ -54,6 +58,7 @@ class Window:
         self._with_score = 0
         self._first = math.inf
         self._reach = 0.0
+        self._cut = False
 
     def add(self, attempt: Attempt) -> None:
         """Take in one attempt. They come nearly in order; one that comes late is put in its place.
@@ -73,6 +78,7 @@ class Window:
         self._count(attempt, 1)
         if len(kept) > KEPT:
             self._count(kept.popleft(), -1)
+            self._first, self._cut = kept[0].at, True
 
     def __iter__(self) -> Iterator[Attempt]:
         return iter(self._attempts)
@@ -122,6 +128,19 @@ class Window:
         if attempt.score is not None:
             self._with_score += sign
             self._score = self._score + sign * attempt.score if self._with_score else 0.0
+
+    @property
+    def covered(self) -> float:
+        """Seconds of its span that it has attempts of: fewer while the rollout is younger, after a
+        take-over, and where there are more than :data:`KEPT`. All of it until the clock is known.
+        """
+        return min(self.span, self._reach or self.span)
+
+    @property
+    def covered_in_words(self) -> str:
+        """The time it tells of, as people read it: ``1h``, or ``16m of 1h``."""
+        words = in_words(self.span)
+        return words if self.covered > FULL * self.span else f"{in_words(self.covered)} of {words}"
 
     @property
     def judged(self) -> int:
@@ -209,7 +228,7 @@ class Window:
     def without(self, caller: str) -> Window:
         """The same window as if `caller` had not called."""
         others = window_of(self.span, (a for a in self._attempts if a.caller != caller))
-        others._first, others._reach = self._first, self._reach
+        others._first, others._reach, others._cut = self._first, self._reach, self._cut
         return others
 
     def share_without(self, metric: Metric, caller: str) -> tuple[int, int]:
@@ -224,7 +243,7 @@ class Window:
 
         Rates are shares, latencies seconds (of a whole distribution the median), tokens, cost and
         score a request's mean, and throughput answered attempts a second, which nobody knows
-        before the window is filled.
+        before the window is filled (or as full as it gets).
         """
         if metric is Metric.AVAILABILITY:
             asked = self.units(metric)
@@ -241,7 +260,8 @@ class Window:
         if metric.is_share:
             return self.bad(metric) / judged
         if metric is Metric.THROUGHPUT:
-            return self._answered / self.span if self._reach >= self.span else None
+            filled = self._reach >= self.span or self._cut
+            return self._answered / self.covered if filled else None
         percent = int(metric.value.rpartition("_p")[2]) if metric.is_latency else 50
         return self._times[_kind(metric)].percentiles([percent / 100])[0]
 

@@ -30,6 +30,10 @@ LOOK = 5.0
 AGAIN = 1.0
 """Seconds between two looks while one has, and only a pause came of it."""
 
+GAP, LOOKS = 60.0, 1000
+"""Seconds without an event after which it looks all the same, once in as many seconds more, and how
+often it does so at most within a gap."""
+
 
 @dataclass(frozen=True, slots=True)
 class Moment:
@@ -113,6 +117,10 @@ class Replay:
             if trial is None:
                 trial, moment = self._begin(at)
                 yield moment
+            elif at - self._next > GAP:
+                yield from self._pass_gap(at)
+                if not self._runs():
+                    return
             speaks = False
             if isinstance(event, Closed):
                 trial.evidence.close(event.conversation, at)
@@ -130,6 +138,14 @@ class Replay:
             yield from self._look(at)
         if self._runs():
             yield self._end(at)
+
+    def _pass_gap(self, until: float) -> Iterator[Moment]:
+        """Look while nobody says anything: pauses, soaks and bakes end then too."""
+        step = max(GAP, (until - self._next) / LOOKS)
+        while self._runs() and self._next < until:
+            now = self._next
+            yield from self._look(now)
+            self._next = min(until, now + step)
 
     def _end(self, at: float) -> Moment:
         service, trial = self.service, self.trial

@@ -47,4 +47,4 @@ def lint(
     counted = f"{len(found)} warning{'s' * (len(found) != 1)}"
     if strict and found:
         raise CoalmineError(f"{file}: no errors, but {counted}", "--strict lets none pass")
-    print(f"{file}: fine ({services}), {counted}")
+    print(f"{file}: {'no errors' if found else 'fine'} ({services}), {counted}")
