@@ -16,7 +16,7 @@ from benchmarks.verdicts import page
 
 HERE = Path(__file__).parent
 RESULTS = HERE / "results"
-ALL = ("hooks", "cost", "flip", "decision", "state")
+ALL = ("hooks", "cost", "flip", "decision", "judging", "state")
 ONLY_BY_NAME = ("hosts", "verdicts")
 """What needs root, and what takes hours."""
 

@@ -118,8 +118,22 @@ def _hosts(figures: dict[str, Any]) -> list[str]:
     ]
 
 
+def _judging(figures: dict[str, Any]) -> list[str]:
+    replayed, window = figures["replayed_us"], figures["window_us"]
+    minute = 60e6 / replayed["p50"]
+    return [
+        _row(f"events replayed a minute, under the default guardrails ({replayed['n']} times "
+             f"{figures['events']:,})", f"{minute / 1e6:.2f} million (p50 {replayed['p50']:.0f} µs "
+             f"an event, max {replayed['max']:.0f})", "≥ 1 million",
+             _met(1e6, minute)),
+        _row("an attempt into a window of five minutes", f"p50 {window['p50']:.1f} µs, max "
+             f"{window['max']:.1f} µs", "≤ 5 µs", _met(window["p50"], 5.0)),
+        _row("an event simulated", f"p50 {figures['simulated_us']['p50']:.1f} µs", "–", ""),
+    ]
+
+
 PARTS = {"hooks": _hooks, "cost": _cost, "flip": _flip, "decision": _decision,
-         "state": _state, "hosts": _hosts}
+         "judging": _judging, "state": _state, "hosts": _hosts}
 
 
 def render(results: Path) -> str:
