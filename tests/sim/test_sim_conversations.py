@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import math
 import statistics
-import time
 from collections import Counter, defaultdict
 from dataclasses import replace
 from itertools import pairwise
@@ -251,10 +250,3 @@ def test_named_scenarios_say_what_they_are_and_take_changes():
         named("daed")
     with pytest.raises(ValueError, match="known are healthy, "):
         named("")
-
-
-def test_it_takes_a_few_microseconds_an_event():
-    """The A/A runs make some hundred million; the limit leaves room for a slow machine."""
-    begun = time.process_time()
-    count = sum(1 for _ in events(replace(NAMED["healthy"], seconds=HOUR)))
-    assert (time.process_time() - begun) / count < 20e-6

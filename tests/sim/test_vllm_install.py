@@ -235,15 +235,12 @@ def test_a_server_needs_a_name_and_a_port(names: list[str], port: int) -> None:
         command_line(Path("python"), Path("model"), names, port)
 
 
-def test_a_server_runs_offline_on_its_core_without_our_python_path() -> None:
+def test_a_server_runs_offline_without_our_python_path() -> None:
     """The rest of the environment is kept."""
-    found = variables({"PYTHONPATH": "plugin", "HOME": "/home/me"}, 1)
-    assert found["VLLM_CPU_OMP_THREADS_BIND"] == "1"
+    found = variables({"PYTHONPATH": "plugin", "HOME": "/home/me"})
     assert found["HF_HUB_OFFLINE"] == found["TRANSFORMERS_OFFLINE"] == "1"
     assert found["HOME"] == "/home/me"
     assert "PYTHONPATH" not in found
-    with pytest.raises(ValueError, match="core -1"):
-        variables({}, -1)
 
 
 def test_a_server_keeps_idle_connections_for_longer_than_its_client() -> None:
@@ -254,7 +251,7 @@ def test_a_server_keeps_idle_connections_for_longer_than_its_client() -> None:
 def test_without_an_environment_the_error_says_how_to_make_one(tmp_path: Path) -> None:
     """For the server and for the model."""
     server = VllmProcess(
-        tmp_path, tmp_path / "model", name="blue", served_names=["chat"], port=8101, core=0
+        tmp_path, tmp_path / "model", name="blue", served_names=["chat"], port=8101
     )
     with pytest.raises(VllmError, match=r"vllm_install\.py"), server:
         pass

@@ -1,7 +1,6 @@
 """A real vLLM server on this machine, for the demo, one acceptance test and drills.
 
-It runs from its own environment (see `vllm_install.py`), offline, bound to 127.0.0.1 and to one
-processor core: two engines that share cores starve each other.
+It runs from its own environment (see `vllm_install.py`), offline, bound to 127.0.0.1.
 """
 
 from __future__ import annotations
@@ -39,6 +38,10 @@ SETTINGS = {
     "DO_NOT_TRACK": "1",
     "VLLM_CPU_KVCACHE_SPACE": "1",  # GiB
     "TOKENIZERS_PARALLELISM": "false",
+    # The engine computes in its own process (FLAGS), on one thread: as vLLM does where it has one
+    # GPU. A worker of its own costs 20 s more CPU a start, and a core for 1 s after each request.
+    "VLLM_ENABLE_V1_MULTIPROCESSING": "0",
+    "OMP_NUM_THREADS": "1",
     # Above the 120 s of LiteLLM's client: with vLLM's 5 s the server ends idle connections, and a
     # request that sets out on one at that moment fails with ServerDisconnectedError.
     "VLLM_HTTP_TIMEOUT_KEEP_ALIVE": "180",
@@ -47,6 +50,7 @@ FOREIGN = ("PYTHONPATH", "PYTHONHOME", "VIRTUAL_ENV")  # of the caller's environ
 FLAGS = (
     *("--dtype", "bfloat16"),
     "--enforce-eager",
+    *("--distributed-executor-backend", "uni"),
     *("--max-model-len", "4096"),
     *("--max-num-seqs", "32"),
     *("--shutdown-timeout", str(DRAIN_SECONDS)),
@@ -76,13 +80,10 @@ def command_line(
     )
 
 
-def variables(base: Mapping[str, str], core: int | None = None) -> dict[str, str]:
-    """The environment of one process, offline; of a server that computes on one core."""
-    if core is not None and core < 0:
-        raise ValueError(f"core {core} is negative")
+def variables(base: Mapping[str, str]) -> dict[str, str]:
+    """The environment of one process, offline."""
     kept = {name: value for name, value in base.items() if name not in FOREIGN}
-    pin = {} if core is None else {"VLLM_CPU_OMP_THREADS_BIND": str(core)}
-    return kept | SETTINGS | pin
+    return kept | SETTINGS
 
 
 def make_model(environment: Path, directory: Path, *, seed: int) -> Path:
@@ -108,7 +109,6 @@ class VllmProcess:
     in the end; should this process die, a guard ends the servers.
 
     `served_names`: the first is the one that answers carry; all of them may be asked for.
-    `core`: number of the processor core for the engine's computation.
     `log`: file for its output (default: beside the model's folder, `<name>.log`).
     `wait`: seconds until a start is given up. `progress` gets a line now and then.
     """
@@ -121,17 +121,16 @@ class VllmProcess:
         name: str,
         served_names: Sequence[str],
         port: int,
-        core: int,
         log: Path | None = None,
         wait: float = START_SECONDS,
         progress: Progress | None = None,
     ) -> None:
-        self.name, self.port, self.core, self.wait = name, port, core, wait
+        self.name, self.port, self.wait = name, port, wait
         self.served_names = tuple(served_names)
         self.log = log or model.absolute().parent / f"{name}.log"
         self._python = environment.absolute() / "bin" / "python"
         self._command = command_line(self._python, model.absolute(), self.served_names, port)
-        self._variables = variables(os.environ, core)
+        self._variables = variables(os.environ)
         self._progress: Progress = progress or (lambda line: None)
         self._process: subprocess.Popen[bytes] | None = None
         self._guard: subprocess.Popen[bytes] | None = None
@@ -239,7 +238,7 @@ class VllmProcess:
     def stop(self, drain: float = STOP_SECONDS) -> None:
         """End the server and all its processes. `drain`: seconds for requests in flight.
 
-        Only the API server gets SIGTERM: the same to the engine's worker breaks open streams.
+        Only the API server gets SIGTERM: the same to a worker breaks open streams.
         Whatever is left of the session afterwards is killed, so no engine stays as an orphan.
         """
         process = self._process

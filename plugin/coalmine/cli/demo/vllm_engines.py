@@ -15,7 +15,7 @@ ENVIRONMENT = ".venv-vllm"
 
 
 class VllmEngines:
-    """Two real vLLM servers with tiny models, each on a core of its own.
+    """Two real vLLM servers with tiny models.
 
     Args:
         folder: where models and logs go.
@@ -35,12 +35,12 @@ class VllmEngines:
 
         environment = _environment()
         try:
-            for core, release in enumerate(RELEASES):
+            for release in RELEASES:
                 say(f"{SLOTS[release]}: making the model of {release}")
                 model = make_model(environment, self._folder / release, seed=SEEDS[release])
                 self._servers[release] = VllmProcess(
                     environment, model, name=SLOTS[release], served_names=[f"chat-{release}"],
-                    port=free_port(), core=core, progress=say,
+                    port=free_port(), progress=say,
                 )
             say("starting two vLLM servers, which takes a minute on two cores")
             for server in self._servers.values():
