@@ -15,9 +15,10 @@ ENGINES = "gpu_hosts"
 
 
 def engines(services: Mapping[str, Any], host: str, groups: Mapping[str, list[str]],
-            folder: str = MODELS) -> list[dict[str, Any]]:
-    """Return the slots of a host, as the role `vllm` wants them; blue before green."""
-    return [_slot(name, service, slot, folder)
+            folder: str | None = None) -> list[dict[str, Any]]:
+    """Return the slots of a host, as the role `vllm` wants them; blue before green. `folder` is
+    where it has its weights."""
+    return [_slot(name, service, slot, folder or MODELS)
             for name, service in services.items() if host in _hosts(service, groups)
             for slot in sorted(service["slots"])]
 
@@ -88,6 +89,12 @@ def tls(host: str, hosts: Mapping[str, Mapping[str, Any]]) -> dict[str, Any] | N
     """Return a host's certificate, as the roles want it; None where it has none."""
     held = hosts[host].get("coalmine_tls")
     return {**held, "names": list(dict.fromkeys([host, address(host, hosts)]))} if held else None
+
+
+def redis_tls(host: str, hosts: Mapping[str, Mapping[str, Any]]) -> dict[str, Any] | None:
+    """Return the certificate that the host's Redis shows, None where it speaks no TLS. It may be
+    the last to: gateways need the authority's file before."""
+    return tls(host, hosts) if hosts[host].get("coalmine_redis_tls", True) else None
 
 
 def authority(known: list[str], hosts: Mapping[str, Mapping[str, Any]]) -> str | None:
@@ -243,5 +250,6 @@ class FilterModule:
     def filters(self) -> dict[str, Any]:
         """Return them by name."""
         known = (address, authority, balancers, engine_hosts, engines, homes, models, policy,
-                 proxies, scheme, serving, slot, slow_path, tls, unsure, urls, watched, weights)
+                 proxies, redis_tls, scheme, serving, slot, slow_path, tls, unsure, urls, watched,
+                 weights)
         return {f"coalmine_{one.__name__}": one for one in known}

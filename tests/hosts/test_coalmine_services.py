@@ -156,6 +156,9 @@ def test_a_hosts_certificate_holds_its_name_and_where_others_reach_it() -> None:
         "names": ["gw1", "10.0.0.5"]}
     assert filters["coalmine_tls"]("gpu2", SECURED)["names"] == ["gpu2"]
     assert filters["coalmine_tls"]("gw1", HOSTS) is None
+    assert filters["coalmine_redis_tls"]("gw1", SECURED) == filters["coalmine_tls"]("gw1", SECURED)
+    later = {**SECURED, "gw1": {**SECURED["gw1"], "coalmine_redis_tls": False}}
+    assert filters["coalmine_redis_tls"]("gw1", later) is None
     assert filters["coalmine_authority"](["gw1"], SECURED) == "/pki/ca.pem"
     assert filters["coalmine_authority"](["gw1"], HOSTS) is None
 
