@@ -14,7 +14,7 @@ $(error ENGINES is sim or vllm, not '$(ENGINES)')
 endif
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test lint bench lab lock docs clean
+.PHONY: help demo test lint lint-code lint-plays bench lab lock docs clean
 
 help: ## list the targets
 	@sed -n 's/^\([a-z]*\):.*## \(.*\)/  make \1	\2/p' Makefile
@@ -28,9 +28,14 @@ test: lint ## lint, then all tests (PYTEST_ARGS="-k rollback" narrows them)
 	  COALMINE_WITHOUT="$$without" $(BIN)/python -m pytest $(PYTEST_ARGS)
 
 lint: .venv/.ready ## ruff, the rooms (import-linter), types (mypy), roles and playbooks
+	@$(MAKE) --no-print-directory --jobs=2 --output-sync lint-code lint-plays
+
+lint-code: .venv/.ready
 	@$(BIN)/ruff check --output-format=concise
 	@$(BIN)/lint-imports
 	@$(BIN)/mypy
+
+lint-plays: .venv/.ready
 	@PATH="$(CURDIR)/$(BIN):$$PATH" ansible-lint --strict -q $(PLAYS)
 	@$(BIN)/yamllint --strict $(PLAYS)
 

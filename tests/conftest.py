@@ -1,4 +1,4 @@
-"""For all tests: LiteLLM's price list from its own package, and patience."""
+"""For all tests: their order, LiteLLM's price list from its own package, and patience."""
 
 from __future__ import annotations
 
@@ -16,6 +16,17 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 
 os.environ.setdefault("LITELLM_LOCAL_MODEL_COST_MAP", "True")  # not from the network
+
+
+LATE = ("hosts/test_molecule.py", "cli/test_demo.py", "integration")
+"""What needs the whole machine, after all that needs one core, beside which hosts are tried."""
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Order them: scenarios on hosts end before what would starve them begins."""
+    items.sort(key=lambda item: next(
+        (place + 1 for place, late in enumerate(LATE)
+         if item.path.is_relative_to(Path(__file__).parent / late)), 0))
 
 
 def _until(condition: Callable[[], Any], seconds: float = 10.0) -> Any:
