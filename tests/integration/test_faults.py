@@ -19,6 +19,7 @@ import httpx
 import pytest
 
 from coalmine.gateway.outbox import outbox_folder
+from coalmine.state import redis_keys
 
 from .client import Client, body_of
 from .engines import Engines
@@ -32,6 +33,7 @@ SERVICES = [
         {"name": "hard", "metric": "error_rate", "max": 0.5, "min_conversations": 3}]}),
     Svc("phase", rollout=HALF), Svc("drain", rollout=HALF), Svc("race", rollout=HALF),
     Svc("hung", rollout=HALF), Svc("gone", rollout=HALF), Svc("old", rollout=HALF),
+    Svc("began", rollout=HALF),
 ]
 
 
@@ -269,6 +271,30 @@ def test_a_hung_redis_costs_nobody_an_answer(
         redis_server.go_on()
     eventually(lambda: two.service("hung")["phase"] in ("rolling_back", "rolled_back"), 15)
     assert {turn(two.client(), "hung", name) for name in began} == {"v1"}
+
+
+def test_who_began_during_an_outage_stays_on_stable(
+    shared: list[Gateway], redis_server: RedisServer
+) -> None:
+    """On the other gateway too, which never saw the conversation's beginning."""
+    one, two = shared
+    one.command("began", "start", release="v2")
+    eventually(lambda: two.service("began")["phase"] == "canary")
+    names = [f"during-{n}" for n in range(20)]
+
+    def pins() -> int:
+        return sum(1 for _ in redis_server.client().scan_iter(redis_keys.PIN_PREFIX + b"*"))
+
+    before = pins()
+    redis_server.hang()
+    try:
+        assert {turn(one.client(), "began", name) for name in names} == {"v1"}
+    finally:
+        redis_server.go_on()
+    eventually(lambda: pins() == before + len(names))
+    for gateway in (two, one):
+        assert {turn(gateway.client(), "began", name) for name in names} == {"v1"}
+    assert set(held(two, "began", 20).values()) == {"v1", "v2"}
 
 
 def test_a_redis_restored_from_an_old_snapshot_is_told_what_it_lost(
