@@ -18,7 +18,18 @@ from coalmine.gateway.turns import Turn
 log = logging.getLogger("coalmine.litellm")
 
 CURRENT: ContextVar[Turn | None] = ContextVar("coalmine_turn", default=None)
-"""The request whose answer is being read."""
+"""The request whose answer is being read; see :func:`make_current`."""
+
+
+def make_current(turn: Turn | None) -> None:
+    """Note whose answer is read now.
+
+    Nothing is written where it is noted already, as at all chunks of a stream but the first: before
+    Python 3.12 a process may crash if the garbage collector runs within ``ContextVar.set``
+    (python/cpython#148891), and the fewer there are, the fewer meet it.
+    """
+    if CURRENT.get() is not turn:
+        CURRENT.set(turn)
 
 
 class _Watched(dict[str, Any]):

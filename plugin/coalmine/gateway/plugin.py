@@ -13,7 +13,12 @@ from typing import Any
 from litellm.integrations.custom_logger import CustomLogger
 
 from coalmine.gateway.answers import Seen, merge, plain_text, read_chunk, tokens_of
-from coalmine.gateway.finish_reasons import CURRENT, from_cache, provider_finished
+from coalmine.gateway.finish_reasons import (
+    CURRENT,
+    from_cache,
+    make_current,
+    provider_finished,
+)
 from coalmine.gateway.guard import guarded, guarded_call, nothing
 from coalmine.gateway.requests import Requests, deployment_id
 from coalmine.gateway.response_cache import keep_apart
@@ -62,7 +67,7 @@ class CoalminePlugin(CustomLogger):
     async def async_pre_call_deployment_hook(self, kwargs: dict[str, Any], call_type: Any) -> None:
         """An attempt begins."""
         turn = self.worker.turns.of(kwargs)
-        CURRENT.set(turn)
+        make_current(turn)
         if turn is not None:
             self.worker.accounts.opened(turn, deployment_id(kwargs), _value(call_type))
             if turn.open is not None:
@@ -102,7 +107,7 @@ class CoalminePlugin(CustomLogger):
             async for chunk in response:
                 yield chunk
             return
-        CURRENT.set(turn)
+        make_current(turn)
         self._replayed(turn, response)
         parts: list[Seen] = []
         stream, source = response, response
@@ -114,7 +119,7 @@ class CoalminePlugin(CustomLogger):
                     self._seen(turn, chunk, parts)
                     sent = True
                     yield chunk
-                    CURRENT.set(turn)  # another task may read on: the first chunk has its own
+                    make_current(turn)  # another task may read on: the first chunk has its own
             except BaseException as error:
                 await self._ended(turn, parts, error, None)
                 # A client that has gone away is no failure, and nobody waits for a second answer.
