@@ -39,7 +39,7 @@ lint-plays: .venv/.ready
 	@PATH="$(CURDIR)/$(BIN):$$PATH" ansible-lint --strict -q $(PLAYS)
 	@$(BIN)/yamllint --strict $(PLAYS)
 
-bench: .venv/.ready ## the benchmarks (ARGS names some; verdicts, hours, and hosts, root, only so)
+bench: .venv/.ready ## the benchmarks (ARGS names some; verdicts, hours, and hosts and scenarios, root, only so)
 	@$(BIN)/python -m benchmarks $(ARGS)
 
 lab: .venv/.ready ## hosts with a real systemd in a private network, to look around in (root)

@@ -17,7 +17,7 @@ from benchmarks.verdicts import page
 HERE = Path(__file__).parent
 RESULTS = HERE / "results"
 ALL = ("hooks", "cost", "flip", "decision", "judging", "state")
-ONLY_BY_NAME = ("hosts", "verdicts")
+ONLY_BY_NAME = ("hosts", "scenarios", "verdicts")
 """What needs root, and what takes hours."""
 
 

@@ -118,6 +118,18 @@ def _hosts(figures: dict[str, Any]) -> list[str]:
     ]
 
 
+def _scenarios(figures: dict[str, Any]) -> list[str]:
+    goals = {"default_s": 300.0}
+    rows = []
+    for name, seconds in figures.items():
+        goal = goals.get(name)
+        rows.append(_row(
+            f"scenario `{name.removesuffix('_s')}`, from bare hosts to its end (packages and "
+            "wheels are at hand)", f"{seconds:.0f} s", f"≤ {goal:.0f} s" if goal else "–",
+            _met(seconds, goal) if goal else ""))
+    return rows
+
+
 def _judging(figures: dict[str, Any]) -> list[str]:
     replayed, window = figures["replayed_us"], figures["window_us"]
     minute = 60e6 / replayed["p50"]
@@ -133,7 +145,8 @@ def _judging(figures: dict[str, Any]) -> list[str]:
 
 
 PARTS = {"hooks": _hooks, "cost": _cost, "flip": _flip, "decision": _decision,
-         "judging": _judging, "state": _state, "hosts": _hosts}
+         "judging": _judging, "state": _state, "hosts": _hosts,
+         "scenarios": _scenarios}
 
 
 def render(results: Path) -> str:
