@@ -9,43 +9,34 @@ roles install are made before the first (``scripts/lab-base``, ``scripts/lab-vll
 from __future__ import annotations
 
 import argparse
-import os
 import subprocess
-import sys
 import time
 from pathlib import Path
 
+from tests.hosts.scenarios import ALL, ROOT, in_a_lab, molecule
+
 from benchmarks.machine import machine, write_result
 
-ROOT = Path(__file__).resolve().parents[1]
-ALL = ("default", "rollback", "faults", "vllm")
 
-
-def lab(scenario: str, *command: str) -> None:
-    """Call something in a lab of its own.
+def seconds_of(command: list[str], environment: dict[str, str]) -> float:
+    """Call something and return its seconds.
 
     Raises:
         RuntimeError: it failed; with what it said.
     """
-    environment = {**os.environ, "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}",
-                   "LAB_ENGINES": "vllm" if scenario == "vllm" else "sim"}
-    done = subprocess.run(["bash", "scripts/lab", "run", *command], cwd=ROOT, check=False,
-                          text=True, env=environment, stdin=subprocess.DEVNULL,
-                          stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
+    began = time.monotonic()
+    done = subprocess.run(command, cwd=ROOT, env=environment, check=False, text=True,
+                          stdin=subprocess.DEVNULL, stdout=subprocess.PIPE,
+                          stderr=subprocess.STDOUT)
     if done.returncode != 0:
-        raise RuntimeError(f"{scenario}: {done.stdout[-3000:]}")
+        raise RuntimeError(f"{' '.join(command)}: {done.stdout[-3000:]}")
+    return time.monotonic() - began
 
 
 def measure(scenario: str) -> float:
-    """Return the seconds that a scenario takes.
-
-    Raises:
-        RuntimeError: it failed; with what it said.
-    """
-    lab(scenario, "true")  # so that what it is made of is there
-    began = time.monotonic()
-    lab(scenario, "molecule", "test", "--scenario-name", scenario)
-    return time.monotonic() - began
+    """Return the seconds that a scenario takes; RuntimeError as of :func:`seconds_of`."""
+    seconds_of(*in_a_lab(scenario, "true"))  # so that what it is made of is there
+    return seconds_of(*molecule(scenario))
 
 
 def main() -> None:

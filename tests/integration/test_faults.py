@@ -229,11 +229,17 @@ def held(gateway: Gateway, service: str, count: int) -> dict[str, str]:
             for n in range(count)}
 
 
+def in_canary(shared: list[Gateway], service: str) -> list[Gateway]:
+    """Begin a rollout at the first gateway, and return them once the second knows of it."""
+    one, two = shared
+    one.command(service, "start", release="v2")
+    eventually(lambda: two.service(service)["phase"] == "canary")
+    return shared
+
+
 def test_two_gateways_on_one_redis_agree_on_every_conversation(shared: list[Gateway]) -> None:
     """What one gateway began the other goes on with, and a flip reaches both."""
-    one, two = shared
-    one.command("gone", "start", release="v2")
-    eventually(lambda: two.service("gone")["phase"] == "canary")
+    one, two = in_canary(shared, "gone")
     began = held(one, "gone", 20)
     assert set(began.values()) == {"v1", "v2"}
     assert {name: turn(two.client(), "gone", name) for name in began} == began
@@ -246,9 +252,7 @@ def test_a_hung_redis_costs_nobody_an_answer(
     shared: list[Gateway], redis_server: RedisServer
 ) -> None:
     """New conversations get stable at once, known ones stay, a rollback is applied and kept."""
-    one, two = shared
-    one.command("hung", "start", release="v2")
-    eventually(lambda: two.service("hung")["phase"] == "canary")
+    one, two = in_canary(shared, "hung")
     began = held(one, "hung", 24)
     redis_server.hang()
     try:
@@ -277,9 +281,7 @@ def test_who_began_during_an_outage_stays_on_stable(
     shared: list[Gateway], redis_server: RedisServer
 ) -> None:
     """On the other gateway too, which never saw the conversation's beginning."""
-    one, two = shared
-    one.command("began", "start", release="v2")
-    eventually(lambda: two.service("began")["phase"] == "canary")
+    one, two = in_canary(shared, "began")
     names = [f"during-{n}" for n in range(20)]
 
     def pins() -> int:
@@ -301,9 +303,7 @@ def test_a_redis_restored_from_an_old_snapshot_is_told_what_it_lost(
     shared: list[Gateway], redis_server: RedisServer
 ) -> None:
     """A rollback that the snapshot does not hold is put back by the workers."""
-    one, two = shared
-    one.command("old", "start", release="v2")
-    eventually(lambda: two.service("old")["phase"] == "canary")
+    one, two = in_canary(shared, "old")
     snapshot = redis_server.save()
     one.command("old", "rollback", reason="after the snapshot")
     rolled = one.until("old", "rolled_back")

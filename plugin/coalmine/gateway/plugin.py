@@ -13,12 +13,7 @@ from typing import Any
 from litellm.integrations.custom_logger import CustomLogger
 
 from coalmine.gateway.answers import Seen, merge, plain_text, read_chunk, tokens_of
-from coalmine.gateway.finish_reasons import (
-    CURRENT,
-    from_cache,
-    make_current,
-    provider_finished,
-)
+from coalmine.gateway.finish_reasons import CURRENT, from_cache, make_current, provider_finished
 from coalmine.gateway.guard import guarded, guarded_call, nothing
 from coalmine.gateway.requests import Requests, deployment_id
 from coalmine.gateway.response_cache import keep_apart
